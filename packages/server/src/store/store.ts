@@ -1,0 +1,346 @@
+/**
+ * The store's contract: named operations, each one transaction, each comment saying what is atomic. Two engines
+ * implement it and one conformance suite (`test/store.suite.ts`) tests both; nothing here betrays an engine.
+ *
+ * Every operation rejects with a `PosthornError`: of kind `unavailable` when the store can't be read or written (then
+ * nothing was changed), `not_found` and `conflict` where the operation says so. The store judges leases and due times
+ * by its own clock.
+ */
+import type {
+  Account,
+  AccountStatus,
+  ApiKey,
+  Attempt,
+  Delivery,
+  DeliveryDetail,
+  DeliveryStatus,
+  Endpoint,
+  EndpointChanges,
+  EventDetail,
+  EventSummary,
+  EventType,
+  JsonObject,
+  KeyIdentity,
+  Replay,
+  ReplayKind,
+  SealedEvent,
+  StatsDimension,
+  StatsPoint,
+} from '../model.ts';
+
+/** One page of a list, newest first. `cursor` is a `nextCursor` of the same list; another text is refused. */
+export interface PageRequest {
+  limit: number;
+  cursor: string | null;
+}
+
+export interface Page<T> {
+  items: T[];
+  /** Null at the end. */
+  nextCursor: string | null;
+}
+
+// ---------------------------------------------------------------- publishing and the queue
+
+/** What a dispatcher is ready to attempt now: how many deliveries it takes, and for how long. */
+export interface LeaseOffer {
+  /** At most this many leases in all. */
+  limit: number;
+  /** At most this many unexpired leases of one lane, over all nodes. */
+  laneLimit: number;
+  leaseMs: number;
+}
+
+export interface LeasedEvent {
+  eventId: string;
+  event: string;
+  body: string;
+}
+
+/** The endpoint as it was when the lease was given. */
+export type LeasedEndpoint = Pick<
+  Endpoint,
+  | 'endpointId'
+  | 'url'
+  | 'secret'
+  | 'previousSecret'
+  | 'previousSecretExpiresAt'
+  | 'headers'
+  | 'rateLimitPerSecond'
+  | 'timeoutMs'
+>;
+
+/** The right to attempt one delivery until `leasedUntil`, proved by `token`. */
+export interface Lease {
+  deliveryId: string;
+  username: string;
+  /** Fresh at every claim; settling and releasing demand it. */
+  token: string;
+  leasedUntil: number;
+  /** Attempts made before this one. */
+  attempts: number;
+  /** Failures since the schedule last began: 0 for a new or revived delivery. */
+  failures: number;
+  /** The coming attempt was asked for by a person. */
+  manual: boolean;
+  event: LeasedEvent;
+  endpoint: LeasedEndpoint;
+}
+
+export type PublishResult =
+  | { outcome: 'stored'; eventId: string; deliveries: number; deliveryIds: string[] }
+  | { outcome: 'duplicate'; eventId: string; deliveries: number }
+  /** The id is taken by an event with other content. */
+  | { outcome: 'conflict'; eventId: string }
+  | { outcome: 'unknown_account'; username: string }
+  /** Only with `onlyEndpointId`. */
+  | { outcome: 'unknown_endpoint' | 'disabled_endpoint'; endpointId: string };
+
+export interface LeaseRef {
+  username: string;
+  deliveryId: string;
+  token: string;
+}
+
+/** How an attempt ended and what follows. */
+export interface Settlement extends LeaseRef {
+  attempt: Attempt;
+  next:
+    | { status: 'delivered' }
+    | { status: 'pending'; dueAt: number }
+    | { status: 'dead'; reason: string };
+  /** Disable the endpoint for this reason and cancel what waits for it (410 Gone). */
+  disableEndpoint?: string;
+}
+
+/**
+ * `settled`: written, with the state it came to (`cancelled` instead of `pending` when the endpoint was deleted or
+ * disabled meanwhile). `stale`: the token no longer holds; nothing was written.
+ */
+export type SettleResult = { outcome: 'settled'; status: DeliveryStatus } | { outcome: 'stale' };
+
+export interface Claimed {
+  leases: Lease[];
+  /**
+   * When another claim may find something: in the past or now when the offer left due deliveries behind, else the
+   * next due time or lease end. It may be early, never late. Null: nothing waits.
+   */
+  nextDueAt: number | null;
+}
+
+// ---------------------------------------------------------------- looking
+
+export interface DeliveryFilter {
+  status?: DeliveryStatus;
+  event?: string;
+  endpointId?: string;
+  eventId?: string;
+  /** Created at or after, unix ms. */
+  since?: number;
+  /** Created before, unix ms. */
+  until?: number;
+}
+
+export interface EventFilter {
+  event?: string;
+  eventId?: string;
+  since?: number;
+  until?: number;
+}
+
+export interface StatsQuery {
+  /** Null: over all accounts. */
+  username: string | null;
+  since: number;
+  until: number;
+  intervalMs: number;
+  by: StatsDimension | null;
+}
+
+export interface StatsResult {
+  series: StatsPoint[];
+  /** One point a key over the whole range (`at` = `since`); one in all when `by` is null. */
+  totals: StatsPoint[];
+}
+
+export interface QueueDepth {
+  /** Unfinished deliveries: waiting for their time, due, and leased. */
+  scheduled: number;
+  due: number;
+  leased: number;
+  /** Milliseconds that the oldest due delivery has waited; 0 without one. */
+  oldestDueMs: number;
+}
+
+export interface Store {
+  // ------------------------------------------------------------ lifecycle
+
+  /** Resolves when the store can commit now; rejects with `unavailable` and the cause. Writes nothing that stays. */
+  ping(): Promise<void>;
+
+  /**
+   * Frees the leases whose holders can't be alive any more: on an engine that only one process can open, all of
+   * them. Called once, before the dispatcher starts. Answers how many it freed.
+   */
+  recover(): Promise<number>;
+
+  /** Ends open work in order and closes the files. Calls after it reject. */
+  close(): Promise<void>;
+
+  /** A value kept with the data, such as the check of the encryption key. */
+  getMeta(name: string): Promise<string | null>;
+  /** Sets it when it is absent; answers the value that stands. Atomic: of two callers one wins. */
+  initMeta(name: string, value: string): Promise<string>;
+
+  // ------------------------------------------------------------ accounts and keys
+
+  /** Rejects with `conflict` when the name is taken. */
+  createAccount(account: { username: string; metadata: JsonObject | null }): Promise<Account>;
+  getAccount(username: string): Promise<Account | null>;
+  listAccounts(page: PageRequest): Promise<Page<Account>>;
+  /**
+   * Suspending parks the account's lanes: nothing of it is leased until it is active again. Null when there is no
+   * such account.
+   */
+  updateAccount(
+    username: string,
+    changes: { status?: AccountStatus; metadata?: JsonObject | null },
+  ): Promise<Account | null>;
+  /**
+   * From its answer on the account, its keys and its endpoints don't exist for any other operation; its rows go by
+   * {@link purge}. False when there is none. The name can be taken again when they are gone (`conflict` until then).
+   */
+  deleteAccount(username: string): Promise<boolean>;
+
+  /** `hash` is the SHA-256 of the key, hex. Rejects with `not_found` when the account isn't there. */
+  createKey(key: Omit<ApiKey, 'createdAt' | 'lastUsedAt' | 'revokedAt'> & { hash: string }): Promise<ApiKey>;
+  /** Null for an unknown or revoked key. Expiry is the caller's to judge. */
+  findKey(hash: string): Promise<KeyIdentity | null>;
+  /** An account's keys, or the operator-level ones (null), newest first. */
+  listKeys(username: string | null): Promise<ApiKey[]>;
+  /** `username` null: any key. False when there is none, or it is another account's. */
+  revokeKey(keyId: string, username: string | null): Promise<boolean>;
+  /** Notes when keys were last used; never moves a time back. */
+  touchKeys(uses: { keyId: string; at: number }[]): Promise<void>;
+
+  // ------------------------------------------------------------ catalogue
+
+  /** The operator's own types, and the built-in ones that were deprecated, in order of their making. */
+  listEventTypes(): Promise<EventType[]>;
+  putEventType(type: EventType): Promise<void>;
+  /** Rejects with `conflict` while an endpoint subscribes to it; false when there is none. */
+  deleteEventType(name: string): Promise<boolean>;
+
+  // ------------------------------------------------------------ endpoints
+
+  /**
+   * Rejects with `invalid_parameter` when the account has `maxEndpoints` already: counted in the same transaction, so
+   * that parallel calls can't pass it; with `not_found` when the account isn't there.
+   */
+  addEndpoint(
+    endpoint: Omit<
+      Endpoint,
+      'createdAt' | 'disabledReason' | 'previousSecret' | 'previousSecretExpiresAt'
+    >,
+    maxEndpoints: number,
+  ): Promise<Endpoint>;
+  getEndpoint(username: string, endpointId: string): Promise<Endpoint | null>;
+  /** All of an account, oldest first. */
+  listEndpoints(username: string): Promise<Endpoint[]>;
+  /**
+   * One transaction: replaces what is present; disabling also cancels what waits for the endpoint (an attempt in
+   * flight ends as it ends); enabling clears `disabledReason`. Null when there is none.
+   */
+  updateEndpoint(username: string, endpointId: string, changes: EndpointChanges): Promise<Endpoint | null>;
+  /** The endpoint is gone and what waited for it is `cancelled`, in one transaction. False when there is none. */
+  deleteEndpoint(username: string, endpointId: string): Promise<boolean>;
+  /** The present secret becomes the previous one until `overlapUntil` (null: it ends at once). */
+  rotateSecret(
+    username: string,
+    endpointId: string,
+    secret: string,
+    overlapUntil: number | null,
+  ): Promise<Endpoint | null>;
+
+  // ------------------------------------------------------------ publishing and the queue
+
+  /**
+   * Stores events and their deliveries in one transaction; each event of the batch stands alone (a conflict of one
+   * changes nothing for the others), in order, so that a repeat within the batch is a duplicate. A delivery for each
+   * enabled endpoint that subscribes; disabled ones are noted as skipped. New deliveries are leased at once as far as
+   * the offer and their lanes allow (without passing older due ones of the same lane), the rest is due now.
+   */
+  publish(
+    events: readonly SealedEvent[],
+    offer: LeaseOffer | null,
+  ): Promise<{ results: PublishResult[] } & Claimed>;
+
+  /**
+   * Leases due deliveries (never attempted yet, waiting for a retry that is due, or with an expired lease), fair
+   * across lanes: a lane with many due ones doesn't delay a lane with one. Skips suspended accounts.
+   */
+  claim(offer: LeaseOffer): Promise<Claimed>;
+
+  /**
+   * Writes attempts and next states, then claims by the offer, in one transaction. Each settlement stands alone.
+   * Only the holder of the present token can settle.
+   */
+  settle(
+    settlements: readonly Settlement[],
+    offer: LeaseOffer | null,
+  ): Promise<{ results: SettleResult[] } & Claimed>;
+
+  /** Gives leases back unattempted: due at once (cancelled when the endpoint is gone or disabled). Stale ones are ignored. */
+  release(leases: readonly LeaseRef[]): Promise<void>;
+
+  /**
+   * Makes a delivery due now: one that waits for its retry, or a finished one (its schedule begins anew). The next
+   * attempt counts as manual. One in flight stays as it is. Null when there is none; rejects with `invalid_parameter`
+   * when the endpoint is disabled or deleted.
+   */
+  retryDelivery(username: string, deliveryId: string): Promise<Delivery | null>;
+
+  // ------------------------------------------------------------ replays
+
+  /** Counts what matches and stores the job; rejects like {@link retryDelivery} for a disabled endpoint. Null when there is no such endpoint. */
+  createReplay(replay: {
+    username: string;
+    endpointId: string;
+    kind: ReplayKind;
+    /** Events created at or after, unix ms. */
+    since: number;
+    /** Events created before, unix ms. */
+    until: number;
+  }): Promise<Replay | null>;
+  getReplay(username: string, replayId: string): Promise<Replay | null>;
+  /** Stops a running one; null when there is none. */
+  cancelReplay(username: string, replayId: string): Promise<Replay | null>;
+  /**
+   * Moves running replays on, each by at most `limit` deliveries, and none whose lane has `laneBacklog` deliveries due
+   * already. Answers how many deliveries it made due, and whether a replay is still running.
+   */
+  advanceReplays(limit: number, laneBacklog: number): Promise<{ made: number; running: boolean }>;
+
+  // ------------------------------------------------------------ looking
+
+  listDeliveries(username: string, filter: DeliveryFilter, page: PageRequest): Promise<Page<Delivery>>;
+  getDelivery(username: string, deliveryId: string): Promise<DeliveryDetail | null>;
+  listEvents(username: string, filter: EventFilter, page: PageRequest): Promise<Page<EventSummary>>;
+  getEvent(username: string, eventId: string): Promise<EventDetail | null>;
+  /**
+   * Counts and latencies by interval, oldest first; intervals without attempts are absent. Kept by the minute for a
+   * day and by the hour after it.
+   */
+  stats(query: StatsQuery): Promise<StatsResult>;
+  queueDepth(): Promise<QueueDepth>;
+
+  // ------------------------------------------------------------ keeping house
+
+  /**
+   * Deletes at most about `limit` rows of what is over: deleted accounts, and events and finished deliveries with
+   * their attempts that ended before `before` (unix ms; an event with an unfinished delivery stays), statistics
+   * older than it, expired previous secrets. `more` says that a further call would find something.
+   */
+  purge(before: number, limit: number): Promise<{ deleted: number; more: boolean }>;
+}
+
