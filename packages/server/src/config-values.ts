@@ -1,0 +1,294 @@
+/**
+ * The notations in which a person writes settings, each as a parser that throws a {@link ValueError} saying what it
+ * expects, and the way back for printouts. Also used by the command line for its own durations.
+ */
+import { isIP } from 'node:net';
+
+/** What is wrong with one value, as the end of a sentence that starts with the setting's name. */
+export class ValueError extends Error {
+  override readonly name = 'ValueError';
+}
+
+/** A value as it may be shown in a message: quoted and cut. */
+export function quoted(text: string): string {
+  return JSON.stringify(text.length > 60 ? `${text.slice(0, 57)}...` : text);
+}
+
+const DURATION_UNITS = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1000, ms: 1 } as const;
+
+/**
+ * Milliseconds of `250ms`, `5s`, `5m`, `2h` or `30d`: a whole number and one unit.
+ *
+ * @throws {ValueError} for another notation, or outside of the limits (in ms, inclusive).
+ */
+export function parseDurationMs(text: string, limits: { minMs?: number; maxMs?: number } = {}): number {
+  const match = /^(\d{1,15})(ms|s|m|h|d)$/.exec(text);
+  if (match === null) {
+    const missingUnit = /^\d+$/.test(text) ? ' has no unit' : ' is not a duration';
+    throw new ValueError(
+      `${quoted(text)}${missingUnit}; write a whole number and ms, s, m, h or d, such as 5s`,
+    );
+  }
+  const ms = Number(match[1]) * DURATION_UNITS[match[2] as keyof typeof DURATION_UNITS];
+  const { minMs = 0, maxMs = Number.MAX_SAFE_INTEGER } = limits;
+  if (ms < minMs || ms > maxMs) {
+    throw new ValueError(
+      `${quoted(text)} is out of range; it must lie between ${formatDuration(minMs)} and ${formatDuration(maxMs)}`,
+    );
+  }
+  return ms;
+}
+
+/** The shortest exact notation: `formatDuration(300_000)` is `5m`. */
+export function formatDuration(ms: number): string {
+  for (const [unit, size] of Object.entries(DURATION_UNITS)) {
+    if (ms >= size && ms % size === 0) return `${ms / size}${unit}`;
+  }
+  return `${ms}ms`;
+}
+
+const SIZE_UNITS = { gib: 1024 ** 3, mib: 1024 ** 2, kib: 1024 } as const;
+const SIZE_UNIT_NAMES = { gib: 'GiB', mib: 'MiB', kib: 'KiB' } as const;
+
+/**
+ * Bytes of `1000`, `256KiB`, `5MiB` or `1GiB`. Decimal units (`KB`) are refused rather than guessed at.
+ *
+ * @throws {ValueError} for another notation, or outside of the limits (in bytes, inclusive).
+ */
+export function parseBytes(text: string, limits: { minBytes?: number; maxBytes?: number } = {}): number {
+  const match = /^(\d{1,15})(kib|mib|gib)?$/i.exec(text);
+  if (match === null) {
+    throw new ValueError(
+      `${quoted(text)} is not a size; write a whole number of bytes, or one with KiB, MiB or GiB, such as 256KiB`,
+    );
+  }
+  const unit = match[2]?.toLowerCase() as keyof typeof SIZE_UNITS | undefined;
+  const bytes = Number(match[1]) * (unit === undefined ? 1 : SIZE_UNITS[unit]);
+  const { minBytes = 0, maxBytes = Number.MAX_SAFE_INTEGER } = limits;
+  if (bytes < minBytes || bytes > maxBytes) {
+    throw new ValueError(
+      `${quoted(text)} is out of range; it must lie between ${formatBytes(minBytes)} and ${formatBytes(maxBytes)}`,
+    );
+  }
+  return bytes;
+}
+
+/** The shortest exact notation: `formatBytes(262_144)` is `256KiB`. */
+export function formatBytes(bytes: number): string {
+  for (const unit of ['gib', 'mib', 'kib'] as const) {
+    const size = SIZE_UNITS[unit];
+    if (bytes >= size && bytes % size === 0) return `${bytes / size}${SIZE_UNIT_NAMES[unit]}`;
+  }
+  return String(bytes);
+}
+
+/** @throws {ValueError} for anything but a whole number within the limits (inclusive). */
+export function parseInteger(text: string, limits: { min: number; max: number }): number {
+  const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= limits.min && value <= limits.max)) {
+    throw new ValueError(
+      `${quoted(text)} is not possible; write a whole number between ${limits.min} and ${limits.max}`,
+    );
+  }
+  return value;
+}
+
+/** @throws {ValueError} for a text that isn't one of the choices. */
+export function parseChoice<T extends string>(text: string, choices: readonly T[]): T {
+  const found = choices.find((choice) => choice === text);
+  if (found === undefined) throw new ValueError(`${quoted(text)} is not one of ${choices.join(', ')}`);
+  return found;
+}
+
+/**
+ * Requests a minute of `20/m`, or null of `off`.
+ *
+ * @throws {ValueError}
+ */
+export function parseRatePerMinute(text: string): number | null {
+  if (text === 'off') return null;
+  const match = /^(\d{1,7})\/m$/.exec(text);
+  const perMinute = match === null ? 0 : Number(match[1]);
+  if (perMinute < 1 || perMinute > 1_000_000) {
+    throw new ValueError(
+      `${quoted(text)} is not a rate; write requests a minute such as 20/m (1 to 1000000), or off`,
+    );
+  }
+  return perMinute;
+}
+
+export interface ListenAddress {
+  host: string;
+  /** 0: any free port. */
+  port: number;
+}
+
+/**
+ * `host:port`; an IPv6 address stands in brackets.
+ *
+ * @example
+ * parseListen('[::1]:8080'); // { host: '::1', port: 8080 }
+ * @throws {ValueError}
+ */
+export function parseListen(text: string): ListenAddress {
+  const match = /^(?:\[([^\]]+)\]|([^:[\]\s/]+)):(\d{1,5})$/.exec(text);
+  if (match === null) {
+    throw new ValueError(
+      `${quoted(text)} is not host:port; write 127.0.0.1:8080, [::1]:8080, or 0.0.0.0:8080 for every interface`,
+    );
+  }
+  const [, bracketed, bare] = match;
+  if (bracketed !== undefined && isIP(bracketed) !== 6) {
+    throw new ValueError(`${quoted(text)} has no IPv6 address in its brackets; write [::1]:8080`);
+  }
+  const port = Number(match[3]);
+  if (port > 65_535) throw new ValueError(`${quoted(text)} has a port above 65535`);
+  return { host: (bracketed ?? bare) as string, port };
+}
+
+/** The way back of {@link parseListen}. */
+export function formatListen({ host, port }: ListenAddress): string {
+  return `${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
+}
+
+const MAX_RETRIES = 50;
+const MAX_RETRY_DELAY_MS = 30 * DURATION_UNITS.d;
+
+/** Retry schedules with a name. `jogg-v1`: 3 retries, 5 s apart (wire contract, section 2). */
+const NAMED_SCHEDULES: Record<string, readonly number[]> = { 'jogg-v1': [5000, 5000, 5000] };
+
+/**
+ * The waits before each retry in ms: `5s,5m,30m`, a schedule's name, or `off` for no retry at all.
+ *
+ * @throws {ValueError} for a wait that isn't a duration or is over 30 days, and for more than 50 of them.
+ */
+export function parseRetrySchedule(text: string): number[] {
+  if (text === 'off') return [];
+  const named = NAMED_SCHEDULES[text];
+  if (named !== undefined) return [...named];
+  const steps = text.split(',').map((step) => step.trim());
+  if (steps.length > MAX_RETRIES) {
+    throw new ValueError(`has ${steps.length} retries; at most ${MAX_RETRIES} are possible`);
+  }
+  return steps.map((step, index) => {
+    try {
+      return parseDurationMs(step, { minMs: 1, maxMs: MAX_RETRY_DELAY_MS });
+    } catch (error) {
+      if (!(error instanceof ValueError)) throw error;
+      const names = ['off', ...Object.keys(NAMED_SCHEDULES)].join(' or ');
+      const hint = steps.length === 1 ? ` (a list such as 5s,5m,30m, or ${names})` : '';
+      throw new ValueError(`retry ${index + 1}: ${error.message}${hint}`);
+    }
+  });
+}
+
+/** The way back of {@link parseRetrySchedule}, names spelled out. */
+export function formatRetrySchedule(delaysMs: readonly number[]): string {
+  return delaysMs.length === 0 ? 'off' : delaysMs.map(formatDuration).join(',');
+}
+
+/**
+ * Whose `x-forwarded-for` is believed: nobody's (false), that of so many proxies in a row before this server, or that
+ * of the proxies at these addresses and ranges.
+ */
+export type TrustProxy = false | number | string[];
+
+/** Ranges with a name: loopback, link-local and private addresses. */
+const PROXY_RANGES = ['loopback', 'linklocal', 'uniquelocal'];
+
+function isAddressOrRange(text: string): boolean {
+  if (PROXY_RANGES.includes(text)) return true;
+  const [address = '', prefix, ...rest] = text.split('/');
+  const version = isIP(address);
+  if (version === 0 || rest.length > 0) return false;
+  return prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= (version === 4 ? 32 : 128));
+}
+
+/**
+ * `off`, a number of proxies, or a list of addresses and ranges (`10.0.0.0/8,::1`, `loopback`).
+ *
+ * @throws {ValueError}
+ */
+export function parseTrustProxy(text: string): TrustProxy {
+  if (text === 'off') return false;
+  if (/^\d+$/.test(text)) return parseInteger(text, { min: 1, max: 20 });
+  const proxies = text.split(',').map((proxy) => proxy.trim());
+  const wrong = proxies.find((proxy) => !isAddressOrRange(proxy));
+  if (wrong !== undefined) {
+    throw new ValueError(
+      `${quoted(wrong)} is not an address; write off, the number of proxies before this server (1 to 20), or their ` +
+        `addresses such as 10.0.0.0/8,::1`,
+    );
+  }
+  return proxies;
+}
+
+/** The way back of {@link parseTrustProxy}. */
+export function formatTrustProxy(value: TrustProxy): string {
+  if (value === false) return 'off';
+  return Array.isArray(value) ? value.join(',') : String(value);
+}
+
+/**
+ * The path of `sqlite:<path>`. The text may hold a password (of another database), so no message repeats it.
+ *
+ * @throws {ValueError}
+ */
+export function parseSqliteUrl(text: string): string {
+  if (/^postgres(ql)?:/i.test(text)) {
+    throw new ValueError(
+      'names a PostgreSQL server, and this version has SQLite only; write sqlite:<path>, such as ' +
+        'sqlite:./posthorn-data/posthorn.db',
+    );
+  }
+  const match = /^sqlite:(.*)$/is.exec(text);
+  if (match === null) {
+    throw new ValueError(
+      'is not a database URL; write sqlite:<path>, such as sqlite:./posthorn-data/posthorn.db',
+    );
+  }
+  const path = match[1] as string;
+  if (path === '' || /[/\\]$/.test(path)) {
+    throw new ValueError(
+      'names no file; write the path of the database file, such as sqlite:./data/posthorn.db',
+    );
+  }
+  if (path.startsWith('//') && !path.startsWith('///')) {
+    throw new ValueError(
+      'has a host name; write sqlite:<path> with a path relative to the working directory, or an absolute one',
+    );
+  }
+  if (path.includes(':memory:')) {
+    throw new ValueError('keeps the data in memory, where a restart loses it; write the path of a file');
+  }
+  if (/[?#\0]/.test(path)) {
+    throw new ValueError('has parameters (? or #); only the path of a file is possible');
+  }
+  return path;
+}
+
+/**
+ * A key that a person chose for the operator. Messages never repeat it.
+ *
+ * @throws {ValueError}
+ */
+export function parseOperatorKey(text: string): string {
+  if (!/^[\x21-\x7e]{32,512}$/.test(text)) {
+    throw new ValueError(
+      'must have 32 to 512 characters, letters, digits and signs without spaces; `openssl rand -hex 32` makes a good one',
+    );
+  }
+  return text;
+}
+
+/**
+ * Checks that the text is base64 of 32 bytes, and gives it back as it is. Messages never repeat it.
+ *
+ * @throws {ValueError}
+ */
+export function parseEncryptionKeyText(text: string): string {
+  if (!/^[A-Za-z0-9+/]{43}=$/.test(text) || Buffer.from(text, 'base64').toString('base64') !== text) {
+    throw new ValueError('must be 32 bytes in base64 (44 characters); `openssl rand -base64 32` makes one');
+  }
+  return text;
+}

@@ -1,0 +1,480 @@
+/**
+ * The configuration: one table of settings, from which everything else follows: reading and checking (flags over
+ * environment over file), the help of `posthorn serve`, the README's table and the redacted printout. Only
+ * `service.ts` and the command line see a {@link Config}; inner rooms get plain values.
+ */
+import { readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
+import {
+  formatBytes,
+  formatDuration,
+  formatListen,
+  formatRetrySchedule,
+  formatTrustProxy,
+  type ListenAddress,
+  parseBytes,
+  parseChoice,
+  parseDurationMs,
+  parseEncryptionKeyText,
+  parseInteger,
+  parseListen,
+  parseOperatorKey,
+  parseRatePerMinute,
+  parseRetrySchedule,
+  parseSqliteUrl,
+  parseTrustProxy,
+  type TrustProxy,
+  ValueError,
+} from './config-values.ts';
+import { nearestName } from './nearest.ts';
+
+const ENDPOINT_POLICIES = ['public-https', 'development'] as const;
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+const LOG_FORMATS = ['auto', 'json', 'pretty'] as const;
+
+/** Every setting, checked and in the unit that its name says. */
+export interface Config {
+  listen: ListenAddress;
+  /** Absolute. */
+  databasePath: string;
+  /** Null: made at the first start. */
+  operatorKey: string | null;
+  /** Base64 of 32 bytes; null: made at the first start, in {@link dataFolder}. */
+  encryptionKey: string | null;
+  /** `development` also allows `http` and private addresses. */
+  endpointPolicy: (typeof ENDPOINT_POLICIES)[number];
+  /** The wait before each retry; empty: no retries. */
+  retryScheduleMs: number[];
+  timeoutMs: number;
+  retentionMs: number;
+  /** Null: no limit. */
+  rateLimitPostPerMinute: number | null;
+  maxEndpoints: number;
+  /** Of one event's sealed body. */
+  maxBodyBytes: number;
+  maxRequestBytes: number;
+  /** Attempts in flight to one endpoint. */
+  laneLimit: number;
+  /** Attempts in flight in all. */
+  inFlightLimit: number;
+  /** Of a receiver's response, kept in the log. */
+  responseCaptureBytes: number;
+  trustProxy: TrustProxy;
+  logLevel: (typeof LOG_LEVELS)[number];
+  /** `auto`: `pretty` on a terminal, else `json`. */
+  logFormat: (typeof LOG_FORMATS)[number];
+}
+
+interface Setting<Field extends keyof Config> {
+  field: Field;
+  /** Lower snake case, as in the file; the names of variable and flag are made of it. */
+  name: string;
+  /** In the notation that a person writes; null where the service makes the value. */
+  default: string | null;
+  /** One line, for the help and the README. */
+  description: string;
+  /** Never shown: not in messages, not in printouts. */
+  secret: boolean;
+  /** @throws {ValueError} */
+  parse(text: string): Config[Field];
+  format(value: Config[Field]): string;
+}
+
+type AnySetting = { [Field in keyof Config]: Setting<Field> }[keyof Config];
+
+const HOUR_MS = 3_600_000;
+const MIB = 1024 * 1024;
+
+/** Every setting there is, in the order of the help and the README. */
+export const SETTINGS: readonly AnySetting[] = [
+  {
+    field: 'listen',
+    name: 'listen',
+    default: '127.0.0.1:8080',
+    description: 'Address and port of the HTTP server; port 0 takes a free one',
+    secret: false,
+    parse: parseListen,
+    format: formatListen,
+  },
+  {
+    field: 'databasePath',
+    name: 'database_url',
+    default: 'sqlite:./posthorn-data/posthorn.db',
+    description: 'Where the data lives: sqlite:<path>, relative to the working directory',
+    secret: false,
+    parse: parseSqliteUrl,
+    format: (path) => `sqlite:${path}`,
+  },
+  {
+    field: 'operatorKey',
+    name: 'operator_key',
+    default: null,
+    description: 'API key of the operator, at least 32 characters; made and printed once at the first start',
+    secret: true,
+    parse: parseOperatorKey,
+    format: redacted,
+  },
+  {
+    field: 'encryptionKey',
+    name: 'encryption_key',
+    default: null,
+    description: 'Encrypts secrets at rest, base64 of 32 bytes; made at the first start, beside the database',
+    secret: true,
+    parse: parseEncryptionKeyText,
+    format: redacted,
+  },
+  {
+    field: 'endpointPolicy',
+    name: 'endpoint_policy',
+    default: 'public-https',
+    description:
+      'Which endpoint URLs are possible: public-https; development also allows http and private addresses',
+    secret: false,
+    parse: (text) => parseChoice(text, ENDPOINT_POLICIES),
+    format: String,
+  },
+  {
+    field: 'retryScheduleMs',
+    name: 'retry_schedule',
+    default: '5s,5m,30m,2h,5h,10h,14h,20h,24h',
+    description: 'Waits before each retry (up to 50, each up to 30d), jogg-v1 (5s,5s,5s), or off',
+    secret: false,
+    parse: parseRetrySchedule,
+    format: formatRetrySchedule,
+  },
+  {
+    field: 'timeoutMs',
+    name: 'timeout',
+    default: '5s',
+    description:
+      'Total time of one delivery attempt (100ms to 30s), where the endpoint has no time limit of its own',
+    secret: false,
+    parse: (text) => parseDurationMs(text, { minMs: 100, maxMs: 30_000 }),
+    format: formatDuration,
+  },
+  {
+    field: 'retentionMs',
+    name: 'retention',
+    default: '30d',
+    description: 'How long events and finished deliveries are kept (1h to 3650d)',
+    secret: false,
+    parse: (text) => parseDurationMs(text, { minMs: HOUR_MS, maxMs: 3650 * 24 * HOUR_MS }),
+    format: formatDuration,
+  },
+  {
+    field: 'rateLimitPostPerMinute',
+    name: 'rate_limit_post',
+    default: '20/m',
+    description: 'POST requests a minute and account key, or off',
+    secret: false,
+    parse: parseRatePerMinute,
+    format: (perMinute) => (perMinute === null ? 'off' : `${perMinute}/m`),
+  },
+  {
+    field: 'maxEndpoints',
+    name: 'max_endpoints',
+    default: '20',
+    description: 'Endpoints an account (1 to 10000)',
+    secret: false,
+    parse: (text) => parseInteger(text, { min: 1, max: 10_000 }),
+    format: String,
+  },
+  {
+    field: 'maxBodyBytes',
+    name: 'max_body',
+    default: '256KiB',
+    description: "Size of one event's sealed body (1KiB to 16MiB)",
+    secret: false,
+    parse: (text) => parseBytes(text, { minBytes: 1024, maxBytes: 16 * MIB }),
+    format: formatBytes,
+  },
+  {
+    field: 'maxRequestBytes',
+    name: 'max_request',
+    default: '5MiB',
+    description: 'Size of one API request (1KiB to 64MiB)',
+    secret: false,
+    parse: (text) => parseBytes(text, { minBytes: 1024, maxBytes: 64 * MIB }),
+    format: formatBytes,
+  },
+  {
+    field: 'laneLimit',
+    name: 'lane_limit',
+    default: '10',
+    description: 'Delivery attempts in flight to one endpoint (1 to 1000)',
+    secret: false,
+    parse: (text) => parseInteger(text, { min: 1, max: 1000 }),
+    format: String,
+  },
+  {
+    field: 'inFlightLimit',
+    name: 'in_flight',
+    default: '500',
+    description: 'Delivery attempts in flight in all (1 to 10000)',
+    secret: false,
+    parse: (text) => parseInteger(text, { min: 1, max: 10_000 }),
+    format: String,
+  },
+  {
+    field: 'responseCaptureBytes',
+    name: 'response_capture',
+    default: '64KiB',
+    description: "First bytes of a receiver's response that are read and kept (0 to 1MiB)",
+    secret: false,
+    parse: (text) => parseBytes(text, { maxBytes: MIB }),
+    format: formatBytes,
+  },
+  {
+    field: 'trustProxy',
+    name: 'trust_proxy',
+    default: 'off',
+    description: 'Whose x-forwarded-for is believed: off, the number of proxies in front, or their addresses',
+    secret: false,
+    parse: parseTrustProxy,
+    format: formatTrustProxy,
+  },
+  {
+    field: 'logLevel',
+    name: 'log_level',
+    default: 'info',
+    description: `The least severe log lines to write: ${LOG_LEVELS.join(', ')}`,
+    secret: false,
+    parse: (text) => parseChoice(text, LOG_LEVELS),
+    format: String,
+  },
+  {
+    field: 'logFormat',
+    name: 'log_format',
+    default: 'auto',
+    description: 'json, pretty, or auto: pretty on a terminal, else json',
+    secret: false,
+    parse: (text) => parseChoice(text, LOG_FORMATS),
+    format: String,
+  },
+];
+
+/** Variables that belong to the command line rather than to the service. */
+const OTHER_VARIABLES = ['POSTHORN_CONFIG', 'POSTHORN_URL', 'POSTHORN_API_KEY', 'POSTHORN_DEBUG'];
+
+function redacted(value: string | null): string {
+  return value === null ? 'made at the first start' : '[redacted]';
+}
+
+/** The environment variable of a setting: `POSTHORN_RETRY_SCHEDULE`. */
+export function variableName(setting: { name: string }): string {
+  return `POSTHORN_${setting.name.toUpperCase()}`;
+}
+
+/** The flag of a setting without its dashes: `retry-schedule`. */
+export function flagName(setting: { name: string }): string {
+  return setting.name.replaceAll('_', '-');
+}
+
+/** Everything that is wrong with the configuration, found at once. Its sentences hold no secret. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+  readonly mistakes: readonly string[];
+
+  constructor(mistakes: readonly string[]) {
+    const heading =
+      mistakes.length === 1
+        ? 'The configuration has a mistake:'
+        : `The configuration has ${mistakes.length} mistakes:`;
+    super([heading, ...mistakes.map((mistake) => `  - ${mistake}`)].join('\n'));
+    this.mistakes = mistakes;
+  }
+}
+
+export interface ConfigSources {
+  /** Values by flag name (`retry-schedule`); undefined is the same as absent. */
+  flags?: Record<string, string | undefined>;
+  /** Variables that don't start with `POSTHORN_` are ignored; an empty one counts as absent. */
+  env?: Record<string, string | undefined>;
+  /** A YAML file whose keys are setting names; default: `POSTHORN_CONFIG` of `env`, else none. */
+  file?: string | undefined;
+  /** What relative paths are relative to; default: the process's working directory. */
+  cwd?: string;
+}
+
+/**
+ * Reads the configuration: flags over environment over file over defaults. Reads nothing but its arguments and the
+ * file that it is told to read.
+ *
+ * @throws {ConfigError} with every mistake of all three sources.
+ * @example
+ * const config = loadConfig({ env: process.env });
+ * config.timeoutMs; // 5000
+ */
+export function loadConfig(sources: ConfigSources = {}): Config {
+  const { flags = {}, env = {}, cwd = process.cwd() } = sources;
+  const mistakes: string[] = [];
+  const file = sources.file ?? (env.POSTHORN_CONFIG || undefined);
+  const layers = [
+    readFlags(flags, mistakes),
+    readEnvironment(env, mistakes),
+    file === undefined ? new Map<string, Given>() : readFile(resolve(cwd, file), file, mistakes),
+  ];
+
+  const values: Partial<Record<keyof Config, unknown>> = {};
+  for (const setting of SETTINGS) {
+    // A wrong value is reported even where a stronger source hides it: it would bite when that one goes.
+    for (const layer of layers.toReversed()) {
+      const given = layer.get(setting.name);
+      if (given !== undefined) values[setting.field] = parsed(setting, given, mistakes);
+    }
+    if (!(setting.field in values)) {
+      values[setting.field] = setting.default === null ? null : setting.parse(setting.default);
+    }
+  }
+
+  const config = values as unknown as Config;
+  if (config.maxBodyBytes > config.maxRequestBytes) {
+    mistakes.push(
+      `POSTHORN_MAX_BODY (${formatBytes(config.maxBodyBytes)}) is over POSTHORN_MAX_REQUEST ` +
+        `(${formatBytes(config.maxRequestBytes)}), so the largest events could not be published; raise one or lower the other`,
+    );
+  }
+  if (mistakes.length > 0) throw new ConfigError(mistakes);
+  return { ...config, databasePath: resolve(cwd, config.databasePath) };
+}
+
+/** A value as it was found, and where: the start of a sentence about it. */
+interface Given {
+  text: string;
+  origin: string;
+}
+
+function parsed(setting: AnySetting, given: Given, mistakes: string[]): unknown {
+  try {
+    return setting.parse(given.text);
+  } catch (error) {
+    if (!(error instanceof ValueError)) throw error;
+    mistakes.push(`${given.origin} ${error.message}`);
+    return undefined;
+  }
+}
+
+function unknownName(what: string, name: string, known: readonly string[]): string {
+  const nearest = nearestName(name, known);
+  const advice =
+    nearest === null ? '`posthorn serve --help` lists every setting' : `did you mean ${nearest}?`;
+  return `${what} is no setting; ${advice}`;
+}
+
+function readFlags(flags: Record<string, string | undefined>, mistakes: string[]): Map<string, Given> {
+  const given = new Map<string, Given>();
+  const byFlag = new Map<string, AnySetting>(SETTINGS.map((setting) => [flagName(setting), setting]));
+  for (const [flag, text] of Object.entries(flags)) {
+    if (text === undefined) continue;
+    const setting = byFlag.get(flag);
+    if (setting !== undefined) given.set(setting.name, { text: text.trim(), origin: `--${flag}` });
+    else
+      mistakes.push(
+        unknownName(`--${flag}`, `--${flag}`, ['--config', ...[...byFlag.keys()].map((name) => `--${name}`)]),
+      );
+  }
+  return given;
+}
+
+function readEnvironment(env: Record<string, string | undefined>, mistakes: string[]): Map<string, Given> {
+  const given = new Map<string, Given>();
+  const byVariable = new Map<string, AnySetting>(SETTINGS.map((setting) => [variableName(setting), setting]));
+  for (const [variable, text] of Object.entries(env)) {
+    if (!variable.startsWith('POSTHORN_') || OTHER_VARIABLES.includes(variable)) continue;
+    const setting = byVariable.get(variable);
+    if (setting === undefined) {
+      mistakes.push(unknownName(variable, variable, [...byVariable.keys(), ...OTHER_VARIABLES]));
+    } else if (text !== undefined && text.trim() !== '') {
+      // Compose files and unit files can't unset a variable, only empty it.
+      given.set(setting.name, { text: text.trim(), origin: variable });
+    }
+  }
+  return given;
+}
+
+function readFile(path: string, shownPath: string, mistakes: string[]): Map<string, Given> {
+  const given = new Map<string, Given>();
+  let source: string;
+  try {
+    source = readFileSync(path, 'utf8');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const reason = code === 'ENOENT' ? "isn't there" : `can't be read (${code ?? 'unknown error'})`;
+    mistakes.push(`the configuration file ${shownPath} ${reason}; check --config or POSTHORN_CONFIG`);
+    return given;
+  }
+
+  const lines = new LineCounter();
+  // The parser's own messages quote the source, which may hold secrets: only their place is used.
+  const document = parseDocument(source, { lineCounter: lines, prettyErrors: false });
+  const syntaxError = document.errors[0];
+  if (syntaxError !== undefined) {
+    const { line, col } = lines.linePos(syntaxError.pos[0]);
+    const what = syntaxError.code === 'DUPLICATE_KEY' ? 'a name stands there twice' : 'that is not YAML';
+    mistakes.push(`${shownPath}, line ${line}, column ${col}: ${what}`);
+    return given;
+  }
+  const root = document.contents;
+  if (root === null || (isScalar(root) && root.value === null)) return given;
+  if (!isMap(root)) {
+    mistakes.push(`${shownPath} must hold lines of the form "name: value", such as "timeout: 5s"`);
+    return given;
+  }
+
+  const byName = new Map<string, AnySetting>(SETTINGS.map((setting) => [setting.name, setting]));
+  for (const { key, value } of root.items) {
+    const name = isScalar(key) ? String(key.value) : '?';
+    const setting = byName.get(name);
+    const origin = `${shownPath}: ${name}`;
+    if (setting === undefined) {
+      mistakes.push(unknownName(origin, name, [...byName.keys()]));
+      continue;
+    }
+    const text = scalarText(isAlias(value) ? value.resolve(document) : value);
+    if (text === undefined) mistakes.push(`${origin} must be a single value, not a mapping`);
+    else if (text !== '') given.set(name, { text, origin });
+  }
+  return given;
+}
+
+/** A YAML value as a person would write it on the command line; empty for null, undefined for a mapping. */
+function scalarText(node: unknown): string | undefined {
+  if (isScalar(node)) {
+    // The source keeps what a number loses: 0010, 1e3.
+    return node.value === null
+      ? ''
+      : String(typeof node.value === 'string' ? node.value : (node.source ?? node.value)).trim();
+  }
+  if (!isSeq(node)) return node === null ? '' : undefined;
+  const items = node.items.map((item) => (isScalar(item) ? scalarText(item) : undefined));
+  return items.includes(undefined) ? undefined : items.join(',');
+}
+
+/** The folder of the database and of what the first start makes beside it. */
+export function dataFolder(config: Pick<Config, 'databasePath'>): string {
+  return dirname(config.databasePath);
+}
+
+/**
+ * The configuration by setting name, in the notation of the file, secrets redacted: fit for logs.
+ *
+ * @example
+ * describeConfig(loadConfig()).timeout; // '5s'
+ */
+export function describeConfig(config: Config): Record<string, string> {
+  return Object.fromEntries(SETTINGS.map((setting) => [setting.name, formatted(setting, config)]));
+}
+
+function formatted<Field extends keyof Config>(setting: Setting<Field>, config: Config): string {
+  return setting.format(config[setting.field]);
+}
+
+/** The settings as a Markdown table, for the README. */
+export function settingsTable(): string {
+  const rows = SETTINGS.map((setting) => {
+    const fallback = setting.default === null ? '–' : `\`${setting.default}\``;
+    return `| \`${variableName(setting)}\` | ${fallback} | ${setting.description} |`;
+  });
+  return ['| setting | default | meaning |', '|---|---|---|', ...rows, ''].join('\n');
+}
