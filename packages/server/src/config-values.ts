@@ -3,6 +3,7 @@
  * expects, and the way back for printouts. Also used by the command line for its own durations.
  */
 import { isIP } from 'node:net';
+import { parseEncryptionKey } from './secrets.ts';
 
 /** What is wrong with one value, as the end of a sentence that starts with the setting's name. */
 export class ValueError extends Error {
@@ -282,13 +283,17 @@ export function parseOperatorKey(text: string): string {
 }
 
 /**
- * Checks that the text is base64 of 32 bytes, and gives it back as it is. Messages never repeat it.
+ * Checks that the vault would take the text as its key, and gives it back as it is. Messages never repeat it.
  *
  * @throws {ValueError}
  */
 export function parseEncryptionKeyText(text: string): string {
-  if (!/^[A-Za-z0-9+/]{43}=$/.test(text) || Buffer.from(text, 'base64').toString('base64') !== text) {
-    throw new ValueError('must be 32 bytes in base64 (44 characters); `openssl rand -base64 32` makes one');
+  try {
+    parseEncryptionKey(text);
+  } catch (error) {
+    throw new ValueError('must be base64 of exactly 32 bytes; `openssl rand -base64 32` makes one', {
+      cause: error,
+    });
   }
   return text;
 }

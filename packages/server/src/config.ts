@@ -4,7 +4,7 @@
  * `service.ts` and the command line see a {@link Config}; inner rooms get plain values.
  */
 import { readFileSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
 import {
   formatBytes,
@@ -40,7 +40,7 @@ export interface Config {
   databasePath: string;
   /** Null: made at the first start. */
   operatorKey: string | null;
-  /** Base64 of 32 bytes; null: made at the first start, in {@link dataFolder}. */
+  /** Base64 of 32 bytes; null: made at the first start, in {@link encryptionKeyFile}. */
   encryptionKey: string | null;
   /** `development` also allows `http` and private addresses. */
   endpointPolicy: (typeof ENDPOINT_POLICIES)[number];
@@ -92,7 +92,7 @@ export const SETTINGS: readonly AnySetting[] = [
     field: 'listen',
     name: 'listen',
     default: '127.0.0.1:8080',
-    description: 'Address and port of the HTTP server; port 0 takes a free one',
+    description: 'address and port of the HTTP server; port 0 takes a free one',
     secret: false,
     parse: parseListen,
     format: formatListen,
@@ -101,7 +101,7 @@ export const SETTINGS: readonly AnySetting[] = [
     field: 'databasePath',
     name: 'database_url',
     default: 'sqlite:./posthorn-data/posthorn.db',
-    description: 'Where the data lives: sqlite:<path>, relative to the working directory',
+    description: 'where the data lives: sqlite:<path>, relative to the working directory',
     secret: false,
     parse: parseSqliteUrl,
     format: (path) => `sqlite:${path}`,
@@ -119,7 +119,7 @@ export const SETTINGS: readonly AnySetting[] = [
     field: 'encryptionKey',
     name: 'encryption_key',
     default: null,
-    description: 'Encrypts secrets at rest, base64 of 32 bytes; made at the first start, beside the database',
+    description: 'encrypts secrets at rest, base64 of 32 bytes; made at the first start, beside the database',
     secret: true,
     parse: parseEncryptionKeyText,
     format: redacted,
@@ -129,7 +129,7 @@ export const SETTINGS: readonly AnySetting[] = [
     name: 'endpoint_policy',
     default: 'public-https',
     description:
-      'Which endpoint URLs are possible: public-https; development also allows http and private addresses',
+      'which endpoint URLs are possible: public-https; development also allows http and private addresses',
     secret: false,
     parse: (text) => parseChoice(text, ENDPOINT_POLICIES),
     format: String,
@@ -138,7 +138,7 @@ export const SETTINGS: readonly AnySetting[] = [
     field: 'retryScheduleMs',
     name: 'retry_schedule',
     default: '5s,5m,30m,2h,5h,10h,14h,20h,24h',
-    description: 'Waits before each retry (up to 50, each up to 30d), jogg-v1 (5s,5s,5s), or off',
+    description: 'waits before each retry (up to 50, each up to 30d), jogg-v1 (5s,5s,5s), or off',
     secret: false,
     parse: parseRetrySchedule,
     format: formatRetrySchedule,
@@ -148,7 +148,7 @@ export const SETTINGS: readonly AnySetting[] = [
     name: 'timeout',
     default: '5s',
     description:
-      'Total time of one delivery attempt (100ms to 30s), where the endpoint has no time limit of its own',
+      'total time of one delivery attempt (100ms to 30s), where the endpoint has no time limit of its own',
     secret: false,
     parse: (text) => parseDurationMs(text, { minMs: 100, maxMs: 30_000 }),
     format: formatDuration,
@@ -157,7 +157,7 @@ export const SETTINGS: readonly AnySetting[] = [
     field: 'retentionMs',
     name: 'retention',
     default: '30d',
-    description: 'How long events and finished deliveries are kept (1h to 3650d)',
+    description: 'how long events and finished deliveries are kept (1h to 3650d)',
     secret: false,
     parse: (text) => parseDurationMs(text, { minMs: HOUR_MS, maxMs: 3650 * 24 * HOUR_MS }),
     format: formatDuration,
@@ -175,7 +175,7 @@ export const SETTINGS: readonly AnySetting[] = [
     field: 'maxEndpoints',
     name: 'max_endpoints',
     default: '20',
-    description: 'Endpoints an account (1 to 10000)',
+    description: 'endpoints an account (1 to 10000)',
     secret: false,
     parse: (text) => parseInteger(text, { min: 1, max: 10_000 }),
     format: String,
@@ -184,7 +184,7 @@ export const SETTINGS: readonly AnySetting[] = [
     field: 'maxBodyBytes',
     name: 'max_body',
     default: '256KiB',
-    description: "Size of one event's sealed body (1KiB to 16MiB)",
+    description: "size of one event's sealed body (1KiB to 16MiB)",
     secret: false,
     parse: (text) => parseBytes(text, { minBytes: 1024, maxBytes: 16 * MIB }),
     format: formatBytes,
@@ -193,7 +193,7 @@ export const SETTINGS: readonly AnySetting[] = [
     field: 'maxRequestBytes',
     name: 'max_request',
     default: '5MiB',
-    description: 'Size of one API request (1KiB to 64MiB)',
+    description: 'size of one API request (1KiB to 64MiB)',
     secret: false,
     parse: (text) => parseBytes(text, { minBytes: 1024, maxBytes: 64 * MIB }),
     format: formatBytes,
@@ -202,7 +202,7 @@ export const SETTINGS: readonly AnySetting[] = [
     field: 'laneLimit',
     name: 'lane_limit',
     default: '10',
-    description: 'Delivery attempts in flight to one endpoint (1 to 1000)',
+    description: 'delivery attempts in flight to one endpoint (1 to 1000)',
     secret: false,
     parse: (text) => parseInteger(text, { min: 1, max: 1000 }),
     format: String,
@@ -211,7 +211,7 @@ export const SETTINGS: readonly AnySetting[] = [
     field: 'inFlightLimit',
     name: 'in_flight',
     default: '500',
-    description: 'Delivery attempts in flight in all (1 to 10000)',
+    description: 'delivery attempts in flight in all (1 to 10000)',
     secret: false,
     parse: (text) => parseInteger(text, { min: 1, max: 10_000 }),
     format: String,
@@ -220,7 +220,7 @@ export const SETTINGS: readonly AnySetting[] = [
     field: 'responseCaptureBytes',
     name: 'response_capture',
     default: '64KiB',
-    description: "First bytes of a receiver's response that are read and kept (0 to 1MiB)",
+    description: "first bytes of a receiver's response that are read and kept (0 to 1MiB)",
     secret: false,
     parse: (text) => parseBytes(text, { maxBytes: MIB }),
     format: formatBytes,
@@ -229,7 +229,7 @@ export const SETTINGS: readonly AnySetting[] = [
     field: 'trustProxy',
     name: 'trust_proxy',
     default: 'off',
-    description: 'Whose x-forwarded-for is believed: off, the number of proxies in front, or their addresses',
+    description: 'whose x-forwarded-for is believed: off, the number of proxies in front, or their addresses',
     secret: false,
     parse: parseTrustProxy,
     format: formatTrustProxy,
@@ -238,7 +238,7 @@ export const SETTINGS: readonly AnySetting[] = [
     field: 'logLevel',
     name: 'log_level',
     default: 'info',
-    description: `The least severe log lines to write: ${LOG_LEVELS.join(', ')}`,
+    description: `the least severe log lines to write: ${LOG_LEVELS.join(', ')}`,
     secret: false,
     parse: (text) => parseChoice(text, LOG_LEVELS),
     format: String,
@@ -454,6 +454,11 @@ function scalarText(node: unknown): string | undefined {
 /** The folder of the database and of what the first start makes beside it. */
 export function dataFolder(config: Pick<Config, 'databasePath'>): string {
   return dirname(config.databasePath);
+}
+
+/** Where the first start keeps the encryption key that it makes, when the configuration gives none. */
+export function encryptionKeyFile(config: Pick<Config, 'databasePath'>): string {
+  return join(dataFolder(config), 'encryption.key');
 }
 
 /**

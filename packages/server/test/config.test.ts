@@ -114,9 +114,9 @@ const TABLE: {
     fallback: null,
     good: [[ENCRYPTION_KEY, ENCRYPTION_KEY]],
     bad: [
-      [randomBytes(16).toString('base64'), /32 bytes in base64/],
-      [randomBytes(32).toString('hex'), /32 bytes in base64/],
-      [ENCRYPTION_KEY.slice(0, -1), /32 bytes in base64/],
+      [randomBytes(16).toString('base64'), /base64 of exactly 32 bytes/],
+      [randomBytes(32).toString('hex'), /base64 of exactly 32 bytes/],
+      [ENCRYPTION_KEY.slice(0, -2), /base64 of exactly 32 bytes/],
     ],
   },
   endpointPolicy: {

@@ -1,0 +1,57 @@
+import { type DestinationStream, type Logger, pino } from 'pino';
+import type { Config } from '../config.ts';
+import type { Io } from './io.ts';
+import { harmless, printLine } from './output.ts';
+
+/** Log lines that wait for a slow reader are dropped beyond this, rather than filling the memory. */
+const MAX_WAITING_BYTES = 16 * 1024 * 1024;
+
+export interface ServiceLogger {
+  logger: Logger;
+  /** Writes what waits. Call it before the process is ended. */
+  flush(): void;
+}
+
+/** The log of `serve` on stdout: JSON lines, or on a terminal lines for people. */
+export function createLogger(config: Pick<Config, 'logLevel' | 'logFormat'>, io: Io): ServiceLogger {
+  const options = {
+    level: config.logLevel,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label: string) => ({ level: label }) },
+  };
+  const pretty = config.logFormat === 'pretty' || (config.logFormat === 'auto' && io.stdout.isTTY === true);
+  if (pretty || io.stdout !== process.stdout) {
+    const destination: DestinationStream = {
+      write: (line) => (pretty ? printLine(io.stdout, prettyLine(line)) : io.stdout.write(line)),
+    };
+    return { logger: pino(options, destination), flush: () => {} };
+  }
+  // Lines that come while a write is under way go out together in the next: no delay, and few system calls under load.
+  const destination = pino.destination({ dest: 1, sync: false, maxLength: MAX_WAITING_BYTES });
+  return { logger: pino(options, destination), flush: () => destination.flushSync() };
+}
+
+/**
+ * A JSON log line as one line for people: time, level, message, and the rest as `name=value`.
+ *
+ * @example
+ * prettyLine('{"level":"info","time":"2026-01-31T12:00:00.000Z","msg":"listening","port":80}');
+ * // '12:00:00.000 info  listening port=80'
+ */
+export function prettyLine(json: string): string {
+  const { level, time, msg, ...fields } = JSON.parse(json) as Record<string, unknown>;
+  const rest = Object.entries(fields).map(([name, value]) => `${name}=${prettyValue(name, value)}`);
+  return [String(time).slice(11, 23), String(level).padEnd(5), harmless(String(msg ?? '')), ...rest].join(
+    ' ',
+  );
+}
+
+function prettyValue(name: string, value: unknown): string {
+  if (name === 'err') {
+    const { message, stack } = value as { message?: unknown; stack?: unknown };
+    return harmless(String(stack ?? message));
+  }
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  return harmless(text === '' || /[\s"=]/.test(text) ? JSON.stringify(text) : text);
+}

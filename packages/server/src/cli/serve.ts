@@ -1,0 +1,194 @@
+import { type Command, Option } from 'commander';
+import type { Logger } from 'pino';
+import {
+  type Config,
+  dataFolder,
+  encryptionKeyFile,
+  flagName,
+  loadConfig,
+  SETTINGS,
+  variableName,
+} from '../config.ts';
+import { formatListen } from '../config-values.ts';
+import { PosthornError } from '../errors.ts';
+import { CommandError } from './failure.ts';
+import type { Io } from './io.ts';
+import { createLogger, type ServiceLogger } from './logger.ts';
+import { withExamples } from './options.ts';
+import { printLine } from './output.ts';
+
+/** A stop that takes longer is ended by force, so that the process is gone within 10 s of the signal. */
+const STOP_DEADLINE_MS = 9500;
+
+/** `posthorn serve`: API, delivery and database in this process, until a signal. */
+export function serveCommand(program: Command, io: Io): void {
+  const serve = program
+    .command('serve', { isDefault: false })
+    .description('run the service: API and delivery in this process')
+    .option('--config <file>', 'read settings from a YAML file, such as "timeout: 5s" (POSTHORN_CONFIG)')
+    // Unknown flags are reported together with all other mistakes of the configuration.
+    .allowUnknownOption()
+    .allowExcessArguments();
+  for (const setting of SETTINGS) {
+    const fallback = setting.default === null ? '' : `; default ${setting.default}`;
+    const secret = setting.secret
+      ? '; other users of this machine can see flags: better use the variable'
+      : '';
+    serve.addOption(
+      new Option(
+        `--${flagName(setting)} <value>`,
+        `${setting.description} (${variableName(setting)}${fallback}${secret})`,
+      ),
+    );
+  }
+  withExamples(
+    serve,
+    'posthorn serve',
+    'posthorn serve --listen 0.0.0.0:8080 --database-url sqlite:/var/lib/posthorn/posthorn.db',
+    'POSTHORN_RETRY_SCHEDULE=jogg-v1 posthorn serve --config posthorn.yaml',
+  ).action(async (options: Record<string, string>, command: Command) => {
+    const config = loadConfig({
+      flags: givenFlags(options, command),
+      env: io.env,
+      file: options.config,
+      cwd: io.cwd,
+    });
+    await serveUntilSignal(config, io);
+  });
+}
+
+function givenFlags(options: Record<string, string>, command: Command): Record<string, string> {
+  const flags: Record<string, string> = {};
+  for (const option of command.options) {
+    const value = options[option.attributeName()];
+    if (option.long !== '--config' && value !== undefined) flags[option.name()] = value;
+  }
+  const unknown = command.args.filter((argument) => argument.startsWith('-'));
+  for (const flag of unknown) flags[flag.replace(/^-+/, '').replace(/=.*$/s, '')] = '';
+  if (unknown.length === 0 && command.args.length > 0) {
+    throw new CommandError('usage', 'serve takes settings as --name value, see `posthorn serve --help`');
+  }
+  return flags;
+}
+
+async function serveUntilSignal(config: Config, io: Io): Promise<void> {
+  const log = createLogger(config, io);
+  const signal = stopSignal(log);
+  dieLoudly(log);
+  // Loaded here, so that the other commands start without the server's code.
+  const { createService } = await import('../service.ts');
+  try {
+    const service = await createService(config, { logger: log.logger });
+    // Before start(), which may fail: the key is in the database now and can't be shown later.
+    if (service.firstStart.operatorKey !== null) printFirstStart(io, config, service.firstStart.operatorKey);
+    const { url } = await service.start();
+    printLine(io.stderr, `Posthorn listens on ${url}; data in ${dataFolder(config)}`);
+    await signal;
+    await service.stop();
+    log.logger.info('stopped');
+  } catch (error) {
+    throw explained(error, config);
+  } finally {
+    log.flush();
+  }
+}
+
+function printFirstStart(io: Io, config: Config, operatorKey: string): void {
+  const files = [`  database        ${config.databasePath}`];
+  if (config.encryptionKey === null) {
+    files.push(
+      `  encryption key  ${encryptionKeyFile(config)} (without it the database's secrets can't be read: back up both)`,
+    );
+  }
+  // On stderr: stdout is the log, which no secret may enter.
+  printLine(
+    io.stderr,
+    [
+      'First start. Made:',
+      ...files,
+      '',
+      "The operator's API key, shown this once:",
+      '',
+      `  ${operatorKey}`,
+      '',
+      'Keep it, for example as POSTHORN_OPERATOR_KEY for the other commands.',
+      '',
+    ].join('\n'),
+  );
+}
+
+/** Resolves at the first SIGTERM or SIGINT; a second one ends the process at once, a stop that hangs after a while. */
+function stopSignal({ logger, flush }: ServiceLogger): Promise<NodeJS.Signals> {
+  const exit = (code: number) => {
+    flush();
+    process.exit(code);
+  };
+  return new Promise((resolve) => {
+    let stopping = false;
+    const onSignal = (signal: NodeJS.Signals) => {
+      if (stopping) {
+        logger.warn({ signal }, 'second signal, ending without waiting');
+        exit(1);
+      }
+      stopping = true;
+      logger.info({ signal }, 'stopping');
+      setTimeout(() => {
+        logger.error(
+          { deadline_ms: STOP_DEADLINE_MS },
+          'stop took too long, ending by force; nothing accepted is lost',
+        );
+        exit(1);
+      }, STOP_DEADLINE_MS).unref();
+      resolve(signal);
+    };
+    process.on('SIGTERM', onSignal);
+    process.on('SIGINT', onSignal);
+  });
+}
+
+/** A defect that nothing caught leaves a log line before it ends the process; the next start recovers. */
+function dieLoudly({ logger, flush }: ServiceLogger): void {
+  process.on('uncaughtException', (error) => {
+    (logger as Logger).fatal({ err: error }, 'defect: ending the process');
+    flush();
+    process.exit(1);
+  });
+}
+
+/** The sentence for a start that failed for a reason outside of the program; other errors stay as they are. */
+function explained(error: unknown, config: Config): unknown {
+  const { code, syscall } = rootCause(error);
+  if (syscall === 'listen' || syscall === 'bind' || syscall === 'getaddrinfo') {
+    const reasons: Record<string, string> = {
+      EADDRINUSE: 'another program listens there',
+      EACCES: 'this user may not (ports below 1024 need a privilege)',
+      EADDRNOTAVAIL: 'this machine has no such address',
+      ENOTFOUND: 'the host name is unknown',
+    };
+    return new CommandError(
+      'failed',
+      `Can't listen on ${formatListen(config.listen)}: ${reasons[code] ?? code}. Choose another address with --listen ` +
+        'or POSTHORN_LISTEN.',
+      { cause: error },
+    );
+  }
+  if (/^(EACCES|EPERM|EROFS|ENOTDIR|EEXIST|SQLITE_CANTOPEN.*|SQLITE_READONLY.*)$/.test(code)) {
+    return new CommandError(
+      'failed',
+      `Can't write to the data folder ${dataFolder(config)} (${code}): make it a folder that this user may write, or ` +
+        'choose another with --database-url or POSTHORN_DATABASE_URL.',
+      { cause: error },
+    );
+  }
+  return error;
+}
+
+/** The innermost error that has a code: rooms wrap what the system said. */
+function rootCause(error: unknown): { code: string; syscall: string | undefined } {
+  let found: { code: string; syscall: string | undefined } = { code: '', syscall: undefined };
+  for (let at = error; at instanceof Error; at = at.cause) {
+    const { code, syscall } = at as NodeJS.ErrnoException;
+    if (typeof code === 'string' && !(at instanceof PosthornError)) found = { code, syscall };
+  }
+  return found;
+}

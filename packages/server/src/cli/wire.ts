@@ -1,0 +1,92 @@
+/** The parts of the API's answers that commands print; times are unix seconds. */
+
+export interface AccountData {
+  username: string;
+  status: string;
+  metadata: object | null;
+  endpoints: number;
+  created_at: number;
+}
+
+export interface AccountPage {
+  accounts: AccountData[];
+  next_cursor: string | null;
+}
+
+export interface KeyData {
+  key_id: string;
+  name: string;
+  scopes: string[];
+  prefix: string;
+  created_at: number;
+  expires_at: number | null;
+}
+
+export interface NewKeyData extends KeyData {
+  api_key: string;
+}
+
+export interface KeyList {
+  api_keys: (KeyData & { last_used_at: number | null; revoked_at: number | null })[];
+}
+
+export interface DeliveryData {
+  delivery_id: string;
+  event_id: string;
+  event: string;
+  endpoint_id: string;
+  status: string;
+  status_reason: string | null;
+  attempts: number;
+  created_at: number;
+  next_attempt_at: number | null;
+  completed_at: number | null;
+}
+
+export interface DeliveryPage {
+  deliveries: DeliveryData[];
+  next_cursor: string | null;
+}
+
+export interface DeliveryDetailData extends DeliveryData {
+  url: string;
+  attempt_log: {
+    number: number;
+    started_at: number;
+    duration_ms: number;
+    outcome: string;
+    http_status: number | null;
+    error: string | null;
+    manual: boolean;
+  }[];
+}
+
+export interface EventTypeData {
+  name: string;
+  example: object | null;
+}
+
+export interface PublishData {
+  event_id: string;
+  deliveries: number;
+  duplicate: boolean;
+}
+
+export interface EventDetailData {
+  event_id: string;
+  event: string;
+  deliveries: { pending: number; delivered: number; dead: number; cancelled: number };
+  note: string | null;
+  targets: { endpoint_id: string; delivery_id?: string; status: string; reason: string | null }[];
+}
+
+export interface ReplayStartData {
+  replay_id: string;
+  matched: number;
+}
+
+export interface ReplayData {
+  status: string;
+  matched: number;
+  done: number;
+}

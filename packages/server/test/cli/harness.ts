@@ -1,0 +1,141 @@
+/** Runs the command line as a user would, in a process of its own, or in this one where only its answers matter. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer, type IncomingHttpHeaders } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { text as textOf } from 'node:stream/consumers';
+import { Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import type { Io } from '../../src/cli/io.ts';
+import { main } from '../../src/cli/main.ts';
+
+const ENTRY = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+
+export interface Outcome {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+export interface RunOptions {
+  /** `POSTHORN_…` variables; none of this process's own get through. */
+  env?: Record<string, string>;
+  stdin?: string;
+  cwd?: string;
+}
+
+function cleanEnvironment(extra: Record<string, string>): Record<string, string> {
+  const own = Object.entries(process.env).filter(([name]) => !/^(POSTHORN_|NODE_)/.test(name));
+  return { ...(Object.fromEntries(own) as Record<string, string>), ...extra };
+}
+
+/** Starts the command in a process of its own. */
+export function startCli(args: readonly string[], { env = {}, cwd }: RunOptions = {}) {
+  return spawn(process.execPath, [ENTRY, ...args], { env: cleanEnvironment(env), cwd, stdio: 'pipe' });
+}
+
+/** Runs the command in a process of its own until it ends. */
+export async function runCli(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
+  const child = startCli(args, options);
+  child.stdin.end(options.stdin ?? '');
+  const [stdout, stderr, [code]] = await Promise.all([
+    textOf(child.stdout),
+    textOf(child.stderr),
+    once(child, 'close') as Promise<[number | null]>,
+  ]);
+  return { code, stdout, stderr };
+}
+
+/** Runs the command in this process. Sleeping moves its clock and takes no time. */
+export async function callCli(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
+  let stdout = '';
+  let stderr = '';
+  let nowMs = Date.UTC(2026, 0, 31, 12);
+  const io: Io = {
+    stdin: Readable.from([options.stdin ?? '']),
+    stdout: { write: (text) => (stdout += text) },
+    stderr: { write: (text) => (stderr += text) },
+    env: options.env ?? {},
+    cwd: options.cwd ?? process.cwd(),
+    now: () => nowMs,
+    monotonic: () => nowMs,
+    sleep: async (ms) => {
+      nowMs += ms;
+    },
+  };
+  return { code: await main(args, io), stdout, stderr };
+}
+
+export interface SeenRequest {
+  method: string;
+  /** With the query. */
+  path: string;
+  headers: IncomingHttpHeaders;
+  body: string;
+}
+
+export interface FakeAnswer {
+  status?: number;
+  headers?: Record<string, string>;
+  /** An object goes out as JSON. */
+  body: string | object;
+}
+
+/** A server that answers what it is told, by method and path, and remembers what it was asked. */
+export class FakeServer {
+  readonly url: string;
+  readonly seen: SeenRequest[] = [];
+  readonly #answers = new Map<string, FakeAnswer[]>();
+  readonly #server;
+
+  static async start(): Promise<FakeServer> {
+    const server = createServer();
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    return new FakeServer(server);
+  }
+
+  private constructor(server: ReturnType<typeof createServer>) {
+    this.#server = server;
+    this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    server.on('request', async (request, response) => {
+      const { method = '', url: path = '', headers } = request;
+      this.seen.push({ method, path, headers, body: await textOf(request) });
+      const answers = this.#answers.get(`${method} ${path.split('?')[0]}`);
+      // The last answer stands for good, the ones before it are given once.
+      const answer =
+        (answers && answers.length > 1 ? answers.shift() : answers?.[0]) ??
+        refusal(404, 10104, 'no such route');
+      const { status = 200, body } = answer;
+      response.writeHead(status, { connection: 'close', ...answer.headers });
+      response.end(typeof body === 'string' ? body : JSON.stringify(body));
+    });
+  }
+
+  /** @param route - such as `GET /v2/accounts` */
+  answer(route: string, ...answers: FakeAnswer[]): void {
+    this.#answers.set(route, answers);
+  }
+
+  get lastSeen(): SeenRequest {
+    const last = this.seen.at(-1);
+    if (last === undefined) throw new Error('the server was never asked');
+    return last;
+  }
+
+  async stop(): Promise<void> {
+    this.#server.close();
+    this.#server.closeAllConnections();
+    await once(this.#server, 'close');
+  }
+}
+
+/** A good envelope. */
+export function success(data: object): FakeAnswer {
+  return { body: { rid: 'req_1', code: 0, msg: 'Success', data } };
+}
+
+/** A refusing envelope. */
+export function refusal(status: number, code: number, msg: string): FakeAnswer {
+  return { status, body: { rid: 'req_1', code, msg, data: null } };
+}
