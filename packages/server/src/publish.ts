@@ -1,0 +1,305 @@
+/**
+ * From a publisher's words to a stored event: sealing gives the id and the exact bytes that are signed; the
+ * {@link Publisher} lets concurrent requests share commits.
+ */
+import { hash } from 'node:crypto';
+import stableStringify from 'fast-json-stable-stringify';
+import { type Clock, systemClock, toSeconds } from './clock.ts';
+import { invalid, PosthornError, unavailable } from './errors.ts';
+import { refuseInexactNumbers } from './json.ts';
+import type { JsonObject, SealedEvent } from './model.ts';
+import type { Claimed, LeaseOffer, PublishResult, Store } from './store/store.ts';
+
+// ---------------------------------------------------------------- sealing
+
+/** What a publisher says, named as on the wire. */
+export interface EventInput {
+  username: string;
+  /** The event type's name; the catalogue judges whether it exists and whether `data` fits. */
+  event: string;
+  data: JsonObject;
+  /** 1–128 of letters, digits, `_ - : .`; the same one again makes a publish idempotent. */
+  event_id?: string;
+  /** Whole unix seconds, up to the year 9999. Default: now. */
+  timestamp?: number;
+}
+
+export interface SealContext {
+  nowMs: number;
+  /** Makes the id of an event that came without one; an `idFactory()` fits. */
+  makeId: (prefix: 'evt', nowMs: number) => string;
+  /** Largest sealed body, in bytes of UTF-8. */
+  maxBodyBytes: number;
+}
+
+const EVENT_ID = /^[A-Za-z0-9_\-:.]{1,128}$/;
+/** 9999-12-31T23:59:59Z: what lies beyond are milliseconds taken for seconds. */
+const LAST_TIMESTAMP = 253_402_300_799;
+
+/**
+ * Seals an event: the body is written once, here, and these bytes are what every endpoint, retry and replay gets
+ * (wire contract, section 2). Keys of `data` keep the publisher's order.
+ *
+ * @throws PosthornError `invalid_parameter` of field `event_id`, `timestamp` or `data`; `too_large` when the body is over
+ * the limit.
+ *
+ * @example
+ * sealEvent({ username: 'acme', event: 'order.paid', data: { id: 7 } }, context).body;
+ * // '{"event_id":"evt_01kas4…","event":"order.paid","timestamp":1767225600,"data":{"id":7}}'
+ */
+export function sealEvent(input: EventInput, context: SealContext): SealedEvent {
+  const { username, event, data } = input;
+  const eventId = input.event_id === undefined ? context.makeId('evt', context.nowMs) : input.event_id;
+  if (typeof eventId !== 'string' || !EVENT_ID.test(eventId)) {
+    throw invalid('event_id', 'event_id must be 1 to 128 letters, digits, "_", "-", ":" and "."');
+  }
+  const timestamp = input.timestamp === undefined ? toSeconds(context.nowMs) : input.timestamp;
+  if (!Number.isInteger(timestamp) || timestamp < 0 || timestamp > LAST_TIMESTAMP) {
+    throw invalid(
+      'timestamp',
+      `timestamp must be whole unix seconds from 0 to ${LAST_TIMESTAMP}, not milliseconds`,
+    );
+  }
+  checkData(data);
+
+  let body: string;
+  try {
+    body = JSON.stringify({ event_id: eventId, event, timestamp, data });
+    refuseInexactNumbers('data', data);
+  } catch (error) {
+    if (error instanceof PosthornError) throw error;
+    // A cycle, a bigint, a toJSON that throws, more levels than the stack: only an embedding application can send these.
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new PosthornError('invalid_parameter', `data can't be written as JSON: ${reason}`, {
+      field: 'data',
+      cause: error,
+    });
+  }
+  const bytes = Buffer.byteLength(body);
+  if (bytes > context.maxBodyBytes) {
+    throw new PosthornError(
+      'too_large',
+      `the event has ${bytes} bytes as a sealed body, the limit is ${context.maxBodyBytes}: ` +
+        'publish a link to large content instead of the content',
+      { field: 'data' },
+    );
+  }
+  return {
+    username,
+    eventId,
+    event,
+    timestamp,
+    body,
+    fingerprint: input.event_id === undefined ? null : fingerprintOf(event, data),
+    timestampGiven: input.timestamp !== undefined,
+  };
+}
+
+function checkData(data: unknown): void {
+  if (typeof data !== 'object' || data === null || Array.isArray(data)) {
+    throw invalid('data', 'data must be a JSON object');
+  }
+  // A Date, for one, would be sealed as a text.
+  if ('toJSON' in data && typeof data.toJSON === 'function') {
+    throw invalid('data', 'data must be a plain JSON object, not one with a toJSON method');
+  }
+}
+
+/** Hex SHA-256 over the type and `data` with sorted keys: a repeat may spell the same content in another order. */
+function fingerprintOf(event: string, data: JsonObject): string {
+  return hash('sha256', `${event}\n${stableStringify(data)}`, 'hex');
+}
+
+// ---------------------------------------------------------------- group commit
+
+export interface PublisherLimits {
+  /** Most events that requests share a commit for; a single larger request is stored alone. */
+  maxBatchEvents: number;
+  /** Most bytes of bodies that requests share a commit for; a single larger request is stored alone. */
+  maxBatchBytes: number;
+  /** Batches that may be with the store at the same time. */
+  maxConcurrentBatches: number;
+  /** Events that may wait for their batch; beyond it publishing is refused for a second. */
+  maxWaitingEvents: number;
+  /** Bytes of bodies that may wait for their batch. */
+  maxWaitingBytes: number;
+}
+
+const MIB = 1024 * 1024;
+
+export const DEFAULT_PUBLISHER_LIMITS: Readonly<PublisherLimits> = {
+  maxBatchEvents: 500,
+  maxBatchBytes: 4 * MIB,
+  maxConcurrentBatches: 1,
+  maxWaitingEvents: 10_000,
+  maxWaitingBytes: 64 * MIB,
+};
+
+/** One batch that went to the store, for telemetry. */
+export interface BatchInfo {
+  /** Calls of {@link Publisher.publish} that shared it. */
+  requests: number;
+  events: number;
+  bytes: number;
+  durationMs: number;
+  /** Whether the store took it. */
+  stored: boolean;
+  /** What was waiting for the next batch when this one ended. */
+  waitingEvents: number;
+  waitingBytes: number;
+}
+
+export interface PublisherOptions {
+  store: Pick<Store, 'publish'>;
+  /** What the dispatcher would attempt now; asked at the moment a batch is sent. Must not throw. */
+  offer: () => LeaseOffer | null;
+  /** Gets what the batch leased, before its callers get their results. Not called for a failed batch. Must not throw. */
+  onClaimed: (claimed: Claimed) => void;
+  /** Absent ones have the default. */
+  limits?: Partial<PublisherLimits>;
+  /** Must not throw. */
+  onBatch?: (info: BatchInfo) => void;
+  clock?: Pick<Clock, 'monotonic'>;
+}
+
+interface Request {
+  events: readonly SealedEvent[];
+  bytes: number;
+  resolve: (results: PublishResult[]) => void;
+  reject: (error: unknown) => void;
+}
+
+/**
+ * Groups concurrent publishes into transactions. A request that meets an idle publisher goes to the store at once;
+ * what arrives while a batch is being committed forms the next one. So a lone request never waits for company, and
+ * under load the cost of a commit is shared by all who waited for it.
+ *
+ * @example
+ * const publisher = new Publisher({ store, offer: () => dispatcher.offer(), onClaimed: (it) => dispatcher.take(it) });
+ * const [result] = await publisher.publish([sealEvent(input, context)]);
+ */
+export class Publisher {
+  readonly #options: PublisherOptions;
+  readonly #limits: PublisherLimits;
+  readonly #clock: Pick<Clock, 'monotonic'>;
+  readonly #waiting: Request[] = [];
+  #waitingEvents = 0;
+  #waitingBytes = 0;
+  #batchesInFlight = 0;
+  #stopped: PromiseWithResolvers<void> | null = null;
+
+  constructor(options: PublisherOptions) {
+    this.#options = options;
+    this.#limits = { ...DEFAULT_PUBLISHER_LIMITS, ...options.limits };
+    this.#clock = options.clock ?? systemClock;
+  }
+
+  /**
+   * Stores events durably, each one standing alone; resolves after the commit with one result an event, in order.
+   *
+   * Rejects with `unavailable` when too much is waiting already (nothing was stored, try again after
+   * `retryAfterSeconds`) or after {@link Publisher.stop}; with the store's error when its batch failed.
+   */
+  publish(events: readonly SealedEvent[]): Promise<PublishResult[]> {
+    if (this.#stopped !== null) {
+      return Promise.reject(unavailable('the service is stopping and takes no more events: try again'));
+    }
+    if (events.length === 0) return Promise.resolve([]);
+    let bytes = 0;
+    for (const event of events) bytes += Buffer.byteLength(event.body);
+    const idle = this.#batchesInFlight < this.#limits.maxConcurrentBatches;
+    // An idle publisher takes a request of any size: it doesn't wait, so it is no part of the backlog.
+    if (!idle && this.#isFull(events.length, bytes)) {
+      return Promise.reject(
+        unavailable(`${this.#waitingEvents} events are waiting to be stored, which is the limit: try again`),
+      );
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<PublishResult[]>();
+    this.#waiting.push({ events, bytes, resolve, reject });
+    this.#waitingEvents += events.length;
+    this.#waitingBytes += bytes;
+    this.#sendWhatMayGo();
+    return promise;
+  }
+
+  /**
+   * Refuses new events from now on; resolves when what was accepted before has been stored or has failed. May be called
+   * more than once.
+   */
+  stop(): Promise<void> {
+    this.#stopped ??= Promise.withResolvers<void>();
+    this.#settleStop();
+    return this.#stopped.promise;
+  }
+
+  #isFull(events: number, bytes: number): boolean {
+    const { maxWaitingEvents, maxWaitingBytes } = this.#limits;
+    return this.#waitingEvents + events > maxWaitingEvents || this.#waitingBytes + bytes > maxWaitingBytes;
+  }
+
+  #sendWhatMayGo(): void {
+    while (this.#waiting.length > 0 && this.#batchesInFlight < this.#limits.maxConcurrentBatches) {
+      this.#batchesInFlight += 1;
+      void this.#send(this.#takeBatch());
+    }
+  }
+
+  /** The requests that have waited longest, whole, as far as they fit together; never none. */
+  #takeBatch(): Request[] {
+    let count = 0;
+    let events = 0;
+    let bytes = 0;
+    for (const request of this.#waiting) {
+      const fits =
+        events + request.events.length <= this.#limits.maxBatchEvents &&
+        bytes + request.bytes <= this.#limits.maxBatchBytes;
+      if (count > 0 && !fits) break;
+      count += 1;
+      events += request.events.length;
+      bytes += request.bytes;
+    }
+    this.#waitingEvents -= events;
+    this.#waitingBytes -= bytes;
+    return this.#waiting.splice(0, count);
+  }
+
+  async #send(batch: Request[]): Promise<void> {
+    const events = batch.flatMap((request) => request.events);
+    const startedAt = this.#clock.monotonic();
+    let stored = false;
+    try {
+      const { results, leases, nextDueAt } = await this.#options.store.publish(events, this.#options.offer());
+      stored = true;
+      if (results.length !== events.length) {
+        throw new PosthornError(
+          'internal',
+          'the store answered for another number of events than it was given',
+        );
+      }
+      this.#options.onClaimed({ leases, nextDueAt });
+      let from = 0;
+      for (const request of batch) {
+        request.resolve(results.slice(from, from + request.events.length));
+        from += request.events.length;
+      }
+    } catch (error) {
+      for (const request of batch) request.reject(error);
+    }
+    this.#batchesInFlight -= 1;
+    this.#options.onBatch?.({
+      requests: batch.length,
+      events: events.length,
+      bytes: batch.reduce((sum, request) => sum + request.bytes, 0),
+      durationMs: this.#clock.monotonic() - startedAt,
+      stored,
+      waitingEvents: this.#waitingEvents,
+      waitingBytes: this.#waitingBytes,
+    });
+    this.#sendWhatMayGo();
+    this.#settleStop();
+  }
+
+  #settleStop(): void {
+    if (this.#batchesInFlight === 0 && this.#waiting.length === 0) this.#stopped?.resolve();
+  }
+}
