@@ -1,0 +1,262 @@
+/** The HTTP API as a Fastify app, apart from listening. */
+import helmet from '@fastify/helmet';
+import {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  LogController,
+  fastify,
+} from 'fastify';
+
+import { idFactory } from '../clock.ts';
+import { PosthornError, unavailable } from '../errors.ts';
+import { parseJson } from '../json.ts';
+import { accountRoutes } from './accounts.ts';
+import { Authenticator } from './auth.ts';
+import { answerClientError } from './client-errors.ts';
+import { deliveryRoutes } from './deliveries.ts';
+import type { ApiDeps } from './deps.ts';
+import { mountDocs } from './docs.ts';
+import { endpointRoutes } from './endpoints.ts';
+import { fromFrameworkError, refusal } from './envelope.ts';
+import { eventLogRoutes } from './event-log.ts';
+import { eventTypeRoutes } from './event-types.ts';
+import { FixedWindow } from './fixed-window.ts';
+import { keyRoutes } from './keys.ts';
+import { openApiDocument } from './openapi.ts';
+import { publishRoutes } from './publish.ts';
+import { replayRoutes } from './replays.ts';
+import { logRequests } from './request-log.ts';
+import { type ApiRoute, mountRoutes } from './route.ts';
+import { statsRoutes } from './stats.ts';
+import { mountSystem } from './system.ts';
+import { testEventRoutes } from './test-event.ts';
+import { mountV1 } from './v1.ts';
+import { whoamiRoute } from './whoami.ts';
+
+export type { ApiDeps, ApiSettings, RequestOutcome } from './deps.ts';
+
+const API_PATH = /^\/(?:open\/)?v[12](?:\/|$)/;
+const DEFAULT_FAILED_AUTH_PER_MINUTE = 60;
+const RATE_WINDOW_MS = 60_000;
+const RATE_LIMITED_KEYS = 100_000;
+/** Receiving a request in full; slower senders hold a connection for nothing. */
+const REQUEST_TIMEOUT_MS = 60_000;
+const KEEP_ALIVE_MS = 72_000;
+const SHOWN_PATH_CHARACTERS = 200;
+
+/** All routes of `/v2`, which `/open/v2` repeats. */
+export function v2Routes(deps: ApiDeps, auth: Authenticator): ApiRoute[] {
+  return [
+    whoamiRoute(deps, '/user/whoami', 'whoami'),
+    ...eventTypeRoutes(deps),
+    ...endpointRoutes(deps),
+    ...testEventRoutes(deps),
+    ...publishRoutes(deps),
+    ...deliveryRoutes(deps),
+    ...eventLogRoutes(deps),
+    ...replayRoutes(deps),
+    ...statsRoutes(deps),
+    ...accountRoutes(deps, auth),
+    ...keyRoutes(deps, auth),
+  ];
+}
+
+/** Fastify's types know no number of hops. */
+function trusted(
+  setting: false | number | string[],
+): false | string[] | ((address: string, hop: number) => boolean) {
+  return typeof setting === 'number' ? (_address, hop) => hop < setting : setting;
+}
+
+/** The path without its query, which may hold anything. */
+function pathOf(request: FastifyRequest): string {
+  return request.url.split('?', 1)[0] as string;
+}
+
+/**
+ * Builds the app over a store. It does nothing by itself until `listen` or `inject` is called; `close` lets the
+ * requests in flight end, closes the connections, and writes when keys were last used.
+ *
+ * @example
+ * const app = await buildApp(deps);
+ * await app.listen({ host: '127.0.0.1', port: 8080 });
+ */
+export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
+  const { settings, clock, logger, store } = deps;
+  const makeId = idFactory();
+  const makeRid = (): string => makeId('req', clock.now());
+  let closing = false;
+
+  const app = fastify({
+    loggerInstance: logger as FastifyBaseLogger,
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'rid' }),
+    genReqId: makeRid,
+    requestIdHeader: false,
+    bodyLimit: settings.maxRequestBytes,
+    trustProxy: trusted(settings.trustProxy ?? false),
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    exposeHeadRoutes: false,
+    // Its answer has no envelope; the first hook below refuses instead.
+    return503OnClosing: false,
+    // Node answers a missing host header with an empty 400; nothing here needs one.
+    http: { requireHostHeader: false },
+    // No path fits through Node's header limit that is longer; the default of 100 would hide valid event ids.
+    routerOptions: { maxParamLength: 20_000 },
+    // No hook runs for a path that can't be decoded, so this writes its own line.
+    frameworkErrors(error, request, reply) {
+      const refused = refusal(request.id, fromFrameworkError(error, settings.maxRequestBytes));
+      const { httpStatus: status } = refused;
+      request.log.info({ method: request.method, route: 'none', status, code: refused.body.code }, 'request');
+      (reply as FastifyReply)
+        .code(refused.httpStatus)
+        .headers({ 'x-request-id': request.id, ...refused.headers })
+        .type('application/json; charset=utf-8')
+        .send(JSON.stringify(refused.body));
+    },
+    clientErrorHandler: (error, socket) => answerClientError(error, socket, { makeRid, logger, clock }),
+  });
+
+  const auth = new Authenticator({
+    store,
+    clock,
+    logger,
+    operatorKeyHash: deps.operatorKeyHash,
+    failedAuthPerMinute: settings.failedAuthPerMinute ?? DEFAULT_FAILED_AUTH_PER_MINUTE,
+  });
+  const posts =
+    settings.rateLimitPostPerMinute === null
+      ? null
+      : new FixedWindow({
+          limit: settings.rateLimitPostPerMinute,
+          windowMs: RATE_WINDOW_MS,
+          maxKeys: RATE_LIMITED_KEYS,
+          clock,
+        });
+
+  app.decorateRequest('caller', null);
+  app.decorateRequest('username', null);
+  app.decorateReply('outcomeCode', null);
+  app.decorateReply('failure', null);
+
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
+    try {
+      const charset = /;\s*charset\s*=\s*"?([^\s;"]+)/i.exec(request.headers['content-type'] ?? '')?.[1];
+      if (charset !== undefined && !/^utf-?8$/i.test(charset)) {
+        throw new PosthornError(
+          'unsupported_media_type',
+          'the body must be JSON in UTF-8, whatever its charset says',
+        );
+      }
+      // Clients send the header with nothing after it where no body is taken; the route judges what is missing.
+      done(null, body.length === 0 ? undefined : parseJson(body as Buffer));
+    } catch (error) {
+      done(error as Error, undefined);
+    }
+  });
+
+  await app.register(helmet, {
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
+    },
+    // TLS ends at the proxy in front, and whether its domain is all https is not ours to say.
+    strictTransportSecurity: false,
+  });
+
+  app.addHook('onRequest', async (request, reply) => {
+    reply.header('x-request-id', request.id);
+    if (closing) throw unavailable('this server is stopping; send the request again');
+    const { access } = request.routeOptions.config;
+    // A known route is judged by its own declaration, so that no spelling of its path goes past it.
+    if (access === undefined && !API_PATH.test(pathOf(request))) return;
+    reply.header('cache-control', 'no-store');
+    const caller = await auth.authenticate(request.raw, request.ip);
+    request.caller = caller;
+    if (access === undefined) return;
+    if (posts !== null && request.method === 'POST' && caller.username !== null) {
+      const state = posts.hit(caller.keyId);
+      reply.headers({
+        'x-ratelimit-limit': String(state.limit),
+        'x-ratelimit-remaining': String(state.remaining),
+        'x-ratelimit-reset': String(state.resetSeconds),
+      });
+      if (!state.allowed) {
+        throw new PosthornError(
+          'rate_limited',
+          `more than ${state.limit} POST requests in a minute; try again in ${state.resetSeconds} s`,
+          { retryAfterSeconds: state.resetSeconds },
+        );
+      }
+    }
+    request.username = await auth.authorize(caller, access, request.headers['x-account']);
+  });
+
+  app.addHook('onSend', async (_request, reply) => {
+    // Otherwise a client would keep the connection and the server could not end.
+    if (closing) reply.header('connection', 'close');
+  });
+
+  app.setErrorHandler((error, request, reply) => {
+    const failure = fromFrameworkError(error, settings.maxRequestBytes);
+    const refused = refusal(request.id, failure);
+    reply.failure = failure;
+    reply.outcomeCode = refused.body.code;
+    reply.code(refused.httpStatus).headers(refused.headers).send(refused.body);
+  });
+
+  const routes = v2Routes(deps, auth);
+  mountRoutes(app, routes, '/v2');
+  mountRoutes(app, routes, '/open/v2');
+  const v1Only = mountV1(app, routes, deps);
+  const openApi = openApiDocument(deps, { routes, v1: [v1Only] });
+  mountSystem(app, deps, auth, openApi);
+  await mountDocs(app, () => openApi().document);
+
+  app.setNotFoundHandler((request) => {
+    const path = pathOf(request);
+    const others = methodsAt(routes, path);
+    const hint =
+      others.length === 0
+        ? 'GET /openapi.json lists the routes'
+        : `this path takes ${[...new Set(others)].join(', ')}`;
+    throw new PosthornError(
+      'not_found',
+      `no route ${request.method} ${path.slice(0, SHOWN_PATH_CHARACTERS)}; ${hint}`,
+    );
+  });
+
+  logRequests(app, deps);
+
+  app.addHook('preClose', async () => {
+    closing = true;
+  });
+  app.addHook('onResponse', async () => {
+    // A connection whose answer was under way when closing began is idle only now.
+    if (closing) app.server.closeIdleConnections();
+  });
+  app.addHook('onClose', async () => {
+    await auth.flushUses();
+  });
+  // Node would answer `expect: something` with an empty 417.
+  app.server.on('checkExpectation', (request, response) => app.routing(request, response));
+
+  return app;
+}
+
+/** The methods of the routes at a path, whatever the prefix. */
+function methodsAt(routes: readonly ApiRoute[], path: string): string[] {
+  const steps = path.replace(API_PATH, '').split('/');
+  return routes
+    .filter((route) => {
+      const pattern = route.path.slice(1).split('/');
+      return (
+        pattern.length === steps.length &&
+        pattern.every((step, i) => step.startsWith(':') || step === steps[i])
+      );
+    })
+    .map((route) => route.method);
+}

@@ -1,0 +1,268 @@
+/**
+ * Who calls, and for which account. Runs before the body is read.
+ *
+ * A key is looked up by its SHA-256, so that the comparison's time tells nothing about a stored key. Positive answers
+ * are kept for at most a second: a revocation on another node holds within that second, one on this node at once
+ * ({@link Authenticator.forgetKeys}).
+ */
+import { timingSafeEqual } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+
+import ipaddr from 'ipaddr.js';
+import type { Logger } from 'pino';
+
+import type { Clock } from '../clock.ts';
+import { PosthornError, invalid, notFound } from '../errors.ts';
+import type { KeyIdentity, Scope } from '../model.ts';
+import { hashApiKey } from '../secrets.ts';
+import type { Store } from '../store/store.ts';
+import { FixedWindow } from './fixed-window.ts';
+import { quoted } from './validate.ts';
+
+/**
+ * Who may call a route.
+ *
+ * | access | account key | `operator` | `publish` |
+ * |---|---|---|---|
+ * | `any` | yes | yes | yes |
+ * | `account` | for itself | with `x-account` | no |
+ * | `account_or_operator` | for itself | yes, `x-account` optional | no |
+ * | `publish` | no | yes | yes |
+ * | `operator` | no | yes | no |
+ */
+export type Access = 'any' | 'account' | 'account_or_operator' | 'publish' | 'operator';
+
+/** Who a valid key belongs to. */
+export interface Caller {
+  keyId: string;
+  scopes: Scope[];
+  /** The account whose key it is; null for an operator-level key. */
+  username: string | null;
+  /** When the account, or for an operator-level key the key, was made; null for the configured operator key. */
+  createdAt: number | null;
+}
+
+/** The id under which the operator key of the configuration appears in logs. */
+export const CONFIGURED_KEY_ID = 'configured';
+
+const MAX_KEY_CHARACTERS = 512;
+const CACHE_MS = 1000;
+const CACHE_ENTRIES = 10_000;
+const TOUCH_INTERVAL_MS = 5000;
+const FAILURE_WINDOW_MS = 60_000;
+const FAILURE_ADDRESSES = 50_000;
+
+/**
+ * The account names that may exist. `.` and `..` are left out because URLs drop them as path segments.
+ */
+export const USERNAME_PATTERN = '^(?!\\.{1,2}$)[A-Za-z0-9._@+-]{1,64}$';
+const USERNAME = new RegExp(USERNAME_PATTERN);
+
+function unauthorized(message: string): PosthornError {
+  return new PosthornError('unauthorized', message, { field: 'x-api-key' });
+}
+
+/** A remote address as failures are counted: an IPv6 network of 64 bits belongs to one customer. */
+export function addressGroup(address: string): string {
+  if (!ipaddr.isValid(address)) return address;
+  const parsed = ipaddr.process(address);
+  if (parsed.kind() === 'ipv4') return parsed.toString();
+  return `${(parsed as ipaddr.IPv6).parts
+    .slice(0, 4)
+    .map((part) => part.toString(16))
+    .join(':')}::/64`;
+}
+
+export interface AuthenticatorOptions {
+  store: Store;
+  clock: Clock;
+  logger: Logger;
+  operatorKeyHash: string | null;
+  failedAuthPerMinute: number;
+}
+
+export class Authenticator {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #operatorKeyHash: Buffer | null;
+  readonly #failures: FixedWindow;
+  readonly #cache = new Map<string, { identity: KeyIdentity; until: number }>();
+  /** Counts the changes that end a key, so that a look-up that was under way during one isn't kept. */
+  #generation = 0;
+  #uses = new Map<string, number>();
+  #cancelFlush: (() => void) | null = null;
+
+  constructor(options: AuthenticatorOptions) {
+    this.#store = options.store;
+    this.#clock = options.clock;
+    this.#logger = options.logger;
+    this.#operatorKeyHash =
+      options.operatorKeyHash === null ? null : Buffer.from(options.operatorKeyHash, 'hex');
+    this.#failures = new FixedWindow({
+      limit: options.failedAuthPerMinute,
+      windowMs: FAILURE_WINDOW_MS,
+      maxKeys: FAILURE_ADDRESSES,
+      clock: options.clock,
+    });
+  }
+
+  /**
+   * The caller of a request, by its `x-api-key` header and nothing else.
+   *
+   * @throws PosthornError `unauthorized` without a key that holds; `rate_limited` instead when the address has failed
+   *   too often (a valid key passes all the same); `forbidden` for a suspended account.
+   */
+  async authenticate(request: IncomingMessage, remoteAddress: string): Promise<Caller> {
+    let identity: KeyIdentity;
+    try {
+      const key = keyOf(request);
+      const hash = hashApiKey(key);
+      if (this.#isConfigured(hash)) {
+        return { keyId: CONFIGURED_KEY_ID, scopes: ['operator'], username: null, createdAt: null };
+      }
+      identity = await this.#find(hash);
+    } catch (error) {
+      if (error instanceof PosthornError && error.kind === 'unauthorized') {
+        throw this.#countFailure(error, remoteAddress);
+      }
+      throw error;
+    }
+    this.#noteUse(identity.keyId);
+    if (identity.account?.status === 'suspended') {
+      throw new PosthornError('forbidden', 'this account is suspended; ask whoever runs this service');
+    }
+    return {
+      keyId: identity.keyId,
+      scopes: identity.scopes,
+      username: identity.username,
+      createdAt: identity.account?.createdAt ?? identity.createdAt,
+    };
+  }
+
+  /**
+   * The account that a caller acts for on a route, or null where there is none.
+   *
+   * @param account the `x-account` header.
+   * @throws PosthornError `forbidden` when the key may not call the route, `invalid_parameter` when an operator didn't
+   *   say for which account, `not_found` when there is no such account.
+   */
+  async authorize(
+    caller: Caller,
+    access: Access,
+    account: string | string[] | undefined,
+  ): Promise<string | null> {
+    const isOperator = caller.scopes.includes('operator');
+    if (caller.username !== null) {
+      if (account !== undefined && account !== caller.username) {
+        throw new PosthornError(
+          'forbidden',
+          'an account key acts for its own account only; leave the x-account header out',
+        );
+      }
+      const allowed = access === 'any' || (access.startsWith('account') && caller.scopes.includes('account'));
+      if (!allowed) throw forbidden(caller, access);
+      return caller.username;
+    }
+    const allowed =
+      access === 'any' || isOperator || (access === 'publish' && caller.scopes.includes('publish'));
+    if (!allowed) throw forbidden(caller, access);
+    if (!isOperator || access === 'publish' || access === 'operator') return null;
+    if (account === undefined) {
+      if (access !== 'account') return null;
+      throw invalid(
+        'x-account',
+        'x-account is required: an operator key acts for an account here; send its username in the x-account header',
+      );
+    }
+    if (typeof account !== 'string' || !USERNAME.test(account) || !(await this.#store.getAccount(account))) {
+      throw notFound('account', String(account).slice(0, 64));
+    }
+    return account;
+  }
+
+  /** Drops every cached key: to be called after a commit that revokes a key or suspends or deletes an account. */
+  forgetKeys(): void {
+    this.#generation += 1;
+    this.#cache.clear();
+  }
+
+  /** Writes when keys were last used. Failures are logged: no request depends on it. */
+  async flushUses(): Promise<void> {
+    this.#cancelFlush?.();
+    this.#cancelFlush = null;
+    if (this.#uses.size === 0) return;
+    const uses = [...this.#uses].map(([keyId, at]) => ({ keyId, at }));
+    this.#uses = new Map();
+    try {
+      await this.#store.touchKeys(uses);
+    } catch (error) {
+      this.#logger.warn({ err: error, keys: uses.length }, 'could not note when keys were last used');
+    }
+  }
+
+  #isConfigured(hash: string): boolean {
+    return this.#operatorKeyHash !== null && timingSafeEqual(Buffer.from(hash, 'hex'), this.#operatorKeyHash);
+  }
+
+  async #find(hash: string): Promise<KeyIdentity> {
+    const cached = this.#cache.get(hash);
+    let identity: KeyIdentity | null;
+    if (cached !== undefined && cached.until > this.#clock.monotonic()) {
+      identity = cached.identity;
+    } else {
+      const generation = this.#generation;
+      identity = await this.#store.findKey(hash);
+      if (identity !== null && generation === this.#generation) {
+        if (this.#cache.size >= CACHE_ENTRIES) this.#cache.clear();
+        this.#cache.set(hash, { identity, until: this.#clock.monotonic() + CACHE_MS });
+      }
+    }
+    if (identity === null) throw unauthorized('the API key in the x-api-key header is not valid');
+    if (identity.expiresAt !== null && identity.expiresAt <= this.#clock.now()) {
+      throw unauthorized('the API key in the x-api-key header has expired; ask for a new one');
+    }
+    return identity;
+  }
+
+  #countFailure(error: PosthornError, remoteAddress: string): PosthornError {
+    const state = this.#failures.hit(addressGroup(remoteAddress));
+    if (state.allowed) return error;
+    return new PosthornError(
+      'rate_limited',
+      `too many requests without a valid API key from this address; try again in ${state.resetSeconds} s`,
+      { retryAfterSeconds: state.resetSeconds },
+    );
+  }
+
+  #noteUse(keyId: string): void {
+    this.#uses.set(keyId, this.#clock.now());
+    this.#cancelFlush ??= this.#clock.timer(TOUCH_INTERVAL_MS, () => void this.flushUses());
+  }
+}
+
+/** The key of a request; two of them are as good as none. */
+function keyOf(request: IncomingMessage): string {
+  const values = request.headersDistinct['x-api-key'] ?? [];
+  const [key] = values;
+  if (key === undefined || key === '') {
+    throw unauthorized('an API key is required: send it in the x-api-key header');
+  }
+  if (values.length > 1) throw unauthorized('the x-api-key header was sent more than once; send one key');
+  if (key.length > MAX_KEY_CHARACTERS) throw unauthorized('the API key in the x-api-key header is not valid');
+  return key;
+}
+
+function forbidden(caller: Caller, access: Access): PosthornError {
+  const needed: Record<Access, string> = {
+    any: 'any key',
+    account: "an account's key",
+    account_or_operator: "an account's key or one with scope operator",
+    publish: 'a key with scope publish or operator',
+    operator: 'a key with scope operator',
+  };
+  return new PosthornError(
+    'forbidden',
+    `this key (scopes: ${caller.scopes.map((scope) => quoted(scope)).join(', ')}) may not call this route, which takes ${needed[access]}`,
+  );
+}

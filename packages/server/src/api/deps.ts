@@ -1,0 +1,61 @@
+import type { Logger } from 'pino';
+
+import type { Catalogue } from '../catalogue/index.ts';
+import type { Clock } from '../clock.ts';
+import type { EndpointPolicy } from '../delivery/address-guard.ts';
+import type { Publisher } from '../publish.ts';
+import type { Vault } from '../secrets.ts';
+import type { Store } from '../store/store.ts';
+
+export interface ApiSettings {
+  /** Which endpoint URLs may be saved. */
+  endpointPolicy: EndpointPolicy;
+  /** Endpoints an account may have. */
+  maxEndpoints: number;
+  /** The largest sealed body of an event. */
+  maxBodyBytes: number;
+  /** The largest request. */
+  maxRequestBytes: number;
+  /** POST requests an account key may make a minute over all routes; null: no limit. */
+  rateLimitPostPerMinute: number | null;
+  /** Failed authentications a remote address may make a minute before it gets 429. Default 60. */
+  failedAuthPerMinute?: number;
+  /** Which proxies' `x-forwarded-for` is believed: a number of hops, or addresses and ranges. Default: none. */
+  trustProxy?: false | number | string[];
+}
+
+/** One answered request, for metrics. */
+export interface RequestOutcome {
+  method: string;
+  /** The route's pattern, never the path itself; `none` for an unknown one. */
+  route: string;
+  httpStatus: number;
+  durationMs: number;
+}
+
+/** Everything the HTTP API stands on. Plain values and contracts: the API never sees the configuration. */
+export interface ApiDeps {
+  store: Store;
+  publisher: Publisher;
+  catalogue: Catalogue;
+  vault: Vault;
+  delivery: {
+    /** Something became due. */
+    wake(): void;
+    /** From the call's return on, no attempt starts with what the endpoint was before. */
+    endpointChanged(endpointId: string): void;
+  };
+  clock: Clock;
+  logger: Logger;
+  /** The product's version, shown by `/openapi.json`. */
+  version: string;
+  /** SHA-256 (hex) of an operator key from the configuration, valid without a row in the store. */
+  operatorKeyHash: string | null;
+  settings: ApiSettings;
+  /** What `/metrics` answers; without it the route doesn't exist. */
+  metrics?: { contentType: string; render(): Promise<string> };
+  /** Further conditions of `/readyz`; a rejection's message is what it says. */
+  ready?: () => Promise<void>;
+  /** Called once for each answered request. */
+  onRequestDone?: (outcome: RequestOutcome) => void;
+}

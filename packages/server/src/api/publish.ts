@@ -1,0 +1,217 @@
+/** Publishing: check, seal, and hand a whole request to the publisher at once. */
+import { type Static, Type } from 'typebox';
+
+import { withDeprecation } from '../catalogue/index.ts';
+import { idFactory } from '../clock.ts';
+import { PosthornError, invalid, notFound } from '../errors.ts';
+import type { SealedEvent } from '../model.ts';
+import { sealEvent } from '../publish.ts';
+import type { PublishResult } from '../store/store.ts';
+import type { ApiDeps } from './deps.ts';
+import { PartialFailure } from './envelope.ts';
+import { type ApiRoute, route } from './route.ts';
+import { EventTypeName, FreeObject, UnixSeconds, Username } from './shapes.ts';
+import { EXPECTED, compileCheck } from './validate.ts';
+
+const MAX_BATCH = 1000;
+
+const PublishItem = Type.Object(
+  {
+    username: Username,
+    event: EventTypeName,
+    data: FreeObject(
+      'What happened; it must fit the schema of the event type. Numbers that a double can’t hold exactly are refused: send them as strings.',
+      { order_id: 'o-17' },
+    ),
+    event_id: Type.Optional(
+      Type.String({
+        pattern: '^[A-Za-z0-9_\\-:.]{1,128}$',
+        [EXPECTED]: '1 to 128 of letters, digits, "_", "-", ":" and "."',
+        description:
+          'Makes publishing idempotent: the same id again with the same content is answered with `duplicate: true`, with other content refused with HTTP 409. Made (`evt_…`) when absent.',
+        examples: ['order-17-paid'],
+      }),
+    ),
+    timestamp: Type.Optional(UnixSeconds('When it happened, unix seconds. Default: now.')),
+  },
+  { additionalProperties: false, title: 'PublishItem' },
+);
+
+const PublishBatch = Type.Object(
+  {
+    events: Type.Array(PublishItem, {
+      minItems: 1,
+      maxItems: MAX_BATCH,
+      description: 'Each stands alone: what is wrong with one changes nothing for the others.',
+    }),
+  },
+  { additionalProperties: false, title: 'PublishBatch' },
+);
+
+const SINGLE_EXAMPLE = {
+  username: 'alice',
+  event: 'generated_script_success',
+  data: {
+    task_id: 'task_17',
+    status: 'completed',
+    scripts: [{ script_style: 'Storytelling', script_paragraphs: ['Once upon a time …'] }],
+  },
+  event_id: 'script-17',
+};
+
+const PublishBody = Type.Union([PublishItem, PublishBatch], { examples: [SINGLE_EXAMPLE] });
+
+const Published = Type.Object(
+  {
+    event_id: Type.String({ examples: ['script-17'] }),
+    deliveries: Type.Integer({
+      minimum: 0,
+      description: 'To how many endpoints it goes. 0: the event log says why.',
+    }),
+    duplicate: Type.Boolean({ description: 'True when this event was stored by an earlier request.' }),
+    deprecated: Type.Optional(
+      Type.Literal(true, { description: 'Present when the event type is deprecated: publish another one.' }),
+    ),
+  },
+  { title: 'Published' },
+);
+
+const Refused = Type.Object(
+  {
+    code: Type.Integer({ examples: [40000] }),
+    msg: Type.String({ examples: ['data does not fit the schema: /data/video_url must be string'] }),
+  },
+  { title: 'RefusedItem' },
+);
+
+const PublishData = Type.Union([
+  Published,
+  Type.Object(
+    {
+      results: Type.Array(Type.Union([Published, Refused]), { description: 'In the order of `events`.' }),
+    },
+    { title: 'PublishResults' },
+  ),
+]);
+
+type ItemResult = Static<typeof Published>;
+
+/**
+ * A result of the store as a result on the wire.
+ *
+ * @throws PosthornError for every outcome but `stored` and `duplicate`.
+ */
+export function published(result: PublishResult): ItemResult {
+  switch (result.outcome) {
+    case 'stored':
+    case 'duplicate':
+      return {
+        event_id: result.eventId,
+        deliveries: result.deliveries,
+        duplicate: result.outcome === 'duplicate',
+      };
+    case 'conflict':
+      throw new PosthornError(
+        'conflict',
+        `event_id ${JSON.stringify(result.eventId)} is taken by an event with other content; an id stands for one event`,
+        { field: 'event_id' },
+      );
+    case 'unknown_account':
+      throw notFound('account', result.username);
+    case 'unknown_endpoint':
+      throw notFound('endpoint', result.endpointId);
+    case 'disabled_endpoint':
+      throw invalid('endpoint_id', `endpoint ${result.endpointId} is disabled; enable it first`);
+  }
+}
+
+export function publishRoutes({ catalogue, publisher, clock, settings }: ApiDeps): ApiRoute[] {
+  const makeId = idFactory();
+  const checkItem = compileCheck(PublishItem, 'body');
+  // Only the frame: an item that is wrong must not fail its neighbours.
+  const checkFrame = compileCheck(
+    Type.Object(
+      { events: Type.Array(Type.Unknown(), { minItems: 1, maxItems: MAX_BATCH }) },
+      { additionalProperties: false },
+    ),
+    'body',
+  );
+
+  function seal(value: unknown): SealedEvent {
+    const item = checkItem(value);
+    catalogue.validateData(item.event, item.data);
+    return sealEvent(item, { nowMs: clock.now(), makeId, maxBodyBytes: settings.maxBodyBytes });
+  }
+
+  return [
+    route({
+      method: 'POST',
+      path: '/publish',
+      access: 'publish',
+      operationId: 'publish',
+      tag: 'Publishing',
+      summary: 'Publish one event, or a batch of up to 1000',
+      description:
+        'Answered only after the events and all their deliveries are committed to disk. One event: `data` is its result. ' +
+        'A batch (`events`): HTTP 200 when it was read, `data.results` in order, each a result or `{ code, msg }`; ' +
+        '`code` is 0 when all succeeded, else 40000. After a 503 nothing was stored: send it again after `retry-after` seconds.',
+      body: PublishBody,
+      bodyUnchecked: true,
+      data: PublishData,
+      errors: ['not_found', 'conflict', 'too_large'],
+      async handle({ body, log }) {
+        const isBatch = typeof body === 'object' && body !== null && Object.hasOwn(body, 'events');
+        return isBatch ? publishBatch(checkFrame(body).events) : await publishOne(body);
+
+        async function publishOne(value: unknown): Promise<ItemResult> {
+          const event = seal(value);
+          const [result] = await publisher.publish([event]);
+          noteDeprecated([event]);
+          return withDeprecation(published(result as PublishResult), catalogue.get(event.event));
+        }
+
+        async function publishBatch(values: unknown[]) {
+          const sealed = values.map((value) => attempt(() => seal(value)));
+          const events = sealed.filter((event): event is SealedEvent => !(event instanceof PosthornError));
+          const stored = events.length === 0 ? [] : await publisher.publish(events);
+          noteDeprecated(events);
+          let next = 0;
+          const results = sealed.map((event) => {
+            const result =
+              event instanceof PosthornError
+                ? event
+                : attempt(() => {
+                    const done = published(stored[next++] as PublishResult);
+                    return withDeprecation(done, catalogue.get(event.event));
+                  });
+            return result instanceof PosthornError ? { code: result.code, msg: result.message } : result;
+          });
+          const failed = results.filter((result) => 'code' in result).length;
+          if (failed === 0) return { results };
+          return new PartialFailure(
+            { results },
+            40000,
+            `${failed} of ${results.length} events were refused; data.results says which and why`,
+          );
+        }
+
+        function noteDeprecated(events: readonly SealedEvent[]): void {
+          const names = new Set(
+            events.map((event) => event.event).filter((name) => catalogue.get(name)?.deprecated),
+          );
+          if (names.size > 0) log.warn({ events: [...names] }, 'deprecated event types were published');
+        }
+      },
+    }),
+  ];
+}
+
+/** A refusal as a value. Anything else that is thrown is a defect and goes its way. */
+function attempt<T>(action: () => T): T | PosthornError {
+  try {
+    return action();
+  } catch (error) {
+    if (error instanceof PosthornError && error.kind !== 'internal') return error;
+    throw error;
+  }
+}

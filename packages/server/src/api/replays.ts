@@ -1,0 +1,109 @@
+/** Replays: sending an endpoint again what it missed. */
+import { type Static, Type } from 'typebox';
+
+import { invalid, notFound } from '../errors.ts';
+import type { Replay } from '../model.ts';
+import type { ApiDeps } from './deps.ts';
+import { type ApiRoute, pathParams, route } from './route.ts';
+import { UnixSeconds } from './shapes.ts';
+
+const ReplayInput = Type.Object(
+  {
+    status: Type.Enum(['failed', 'missing', 'all'], {
+      description:
+        '`failed`: dead and cancelled deliveries; `missing`: events of subscribed types that never had a delivery to this endpoint; `all`: both, and what was delivered already.',
+    }),
+    since: UnixSeconds('Events published at or after this time, unix seconds.'),
+    until: Type.Optional(UnixSeconds('Events published before this time. Default: now.')),
+  },
+  { additionalProperties: false, examples: [{ status: 'failed', since: 1767225600 }] },
+);
+
+const replayId = Type.String({ examples: ['rpl_01kas4h3bq0000w3r8y0e6a1kd'] });
+const matched = Type.Integer({
+  minimum: 0,
+  description: 'How many deliveries or events it found.',
+  examples: [12],
+});
+
+const ReplayShape = Type.Object(
+  {
+    replay_id: replayId,
+    status: Type.Enum(['running', 'done', 'cancelled']),
+    matched,
+    done: Type.Integer({
+      minimum: 0,
+      description: 'How many of them are on their way again.',
+      examples: [3],
+    }),
+  },
+  { title: 'Replay' },
+);
+
+function replayShape(replay: Replay): Static<typeof ReplayShape> {
+  const { status, matched, done } = replay;
+  return { replay_id: replay.replayId, status, matched, done };
+}
+
+export function replayRoutes({ store, delivery, clock }: ApiDeps): ApiRoute[] {
+  const params = pathParams('replay_id');
+  return [
+    route({
+      method: 'POST',
+      path: '/endpoint/:endpoint_id/replay',
+      access: 'account',
+      operationId: 'createReplay',
+      tag: 'Replays',
+      summary: 'Send an endpoint again what it missed',
+      description:
+        'Runs in the background, throttled so that fresh events still pass. Refused while the endpoint is disabled.',
+      params: pathParams('endpoint_id'),
+      body: ReplayInput,
+      data: Type.Object({ replay_id: replayId, matched }),
+      errors: ['not_found'],
+      async handle({ username, params: { endpoint_id: endpointId }, body }) {
+        const since = body.since * 1000;
+        // The present second is over when the next one begins: what was published in it belongs to the past.
+        const until = body.until === undefined ? clock.now() + 1 : body.until * 1000;
+        if (since >= until) throw invalid('since', 'since must be earlier than until, and in the past');
+        const replay = await store.createReplay({ username, endpointId, kind: body.status, since, until });
+        if (replay === null) throw notFound('endpoint', endpointId);
+        delivery.wake();
+        return { replay_id: replay.replayId, matched: replay.matched };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/replay/:replay_id',
+      access: 'account',
+      operationId: 'getReplay',
+      tag: 'Replays',
+      summary: 'Show how far a replay is',
+      params,
+      data: ReplayShape,
+      errors: ['not_found'],
+      async handle({ username, params: { replay_id: id } }) {
+        const replay = await store.getReplay(username, id);
+        if (replay === null) throw notFound('replay', id);
+        return replayShape(replay);
+      },
+    }),
+    route({
+      method: 'DELETE',
+      path: '/replay/:replay_id',
+      access: 'account',
+      operationId: 'cancelReplay',
+      tag: 'Replays',
+      summary: 'Stop a replay',
+      description: 'What it has set going already goes on.',
+      params,
+      data: ReplayShape,
+      errors: ['not_found'],
+      async handle({ username, params: { replay_id: id } }) {
+        const replay = await store.cancelReplay(username, id);
+        if (replay === null) throw notFound('replay', id);
+        return replayShape(replay);
+      },
+    }),
+  ];
+}

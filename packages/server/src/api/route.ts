@@ -1,0 +1,179 @@
+/**
+ * A route as data: method, path, who may call it, schemas and handler side by side. The app mounts the same route under
+ * several prefixes; the OpenAPI document and the tests read the same table.
+ */
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
+import { type Static, type TObject, type TSchema, Type } from 'typebox';
+
+import type { Access, Caller } from './auth.ts';
+import { type Envelope, PartialFailure, success } from './envelope.ts';
+import { type Check, compileCheck } from './validate.ts';
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Who may call the route; absent on the few routes outside the API. */
+    access?: Access;
+  }
+  interface FastifyRequest {
+    /** Null before authentication and on public routes. */
+    caller: Caller | null;
+    /** The account that is acted for. */
+    username: string | null;
+  }
+}
+
+export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+
+/** Errors that a route answers with beyond those that any may: they stand in the OpenAPI document. */
+export type DocumentedError = 'not_found' | 'conflict' | 'too_large';
+
+/** What a handler gets: checked and typed, and nothing of the HTTP framework. */
+export interface Call<A extends Access, P, Q, B> {
+  params: P;
+  query: Q;
+  body: B;
+  caller: Caller;
+  /** The account that is acted for; null only on routes that an operator may call for no account. */
+  username: A extends 'account' ? string : string | null;
+  log: FastifyBaseLogger;
+}
+
+export interface RouteSpec<
+  A extends Access,
+  D extends TSchema,
+  P extends TSchema,
+  Q extends TSchema,
+  B extends TSchema,
+> {
+  method: Method;
+  /** Without the prefix; parameters as `:name`. */
+  path: string;
+  access: A;
+  operationId: string;
+  tag: string;
+  summary: string;
+  description?: string;
+  params?: P;
+  query?: Q;
+  body?: B;
+  /** True when the request may come without a body, which then counts as `{}`. */
+  bodyOptional?: boolean;
+  /** True when the handler checks the body itself; the schema is then documentation. */
+  bodyUnchecked?: boolean;
+  /** The schema of the envelope's `data`. */
+  data: D;
+  errors?: DocumentedError[];
+  handle(
+    call: Call<A, Static<P>, Static<Q>, Static<B>>,
+  ): Promise<Static<D> | PartialFailure<Static<D>>> | Static<D>;
+}
+
+/** A {@link RouteSpec} with its types forgotten, ready to be mounted. */
+export interface ApiRoute {
+  method: Method;
+  path: string;
+  access: Access;
+  operationId: string;
+  tag: string;
+  summary: string;
+  description: string | null;
+  params: TSchema | null;
+  query: TSchema | null;
+  body: TSchema | null;
+  bodyOptional: boolean;
+  data: TSchema;
+  errors: DocumentedError[];
+  answer(parts: { params: unknown; query: unknown; body: unknown }, who: Who): Promise<unknown>;
+}
+
+interface Who {
+  caller: Caller;
+  username: string | null;
+  log: FastifyBaseLogger;
+}
+
+const Nothing = Type.Object({}, { additionalProperties: false });
+type Nothing = typeof Nothing;
+
+/** Declares a route; the handler's argument and result are typed by the schemas. */
+export function route<
+  A extends Access,
+  D extends TSchema,
+  P extends TSchema = Nothing,
+  Q extends TSchema = Nothing,
+  B extends TSchema = Nothing,
+>(spec: RouteSpec<A, D, P, Q, B>): ApiRoute {
+  const checkParams = compileCheck(spec.params ?? Nothing, 'path') as Check<P>;
+  const checkQuery = compileCheck(spec.query ?? Nothing, 'query') as Check<Q>;
+  const checkBody = spec.bodyUnchecked
+    ? (body: unknown) => body as Static<B>
+    : (compileCheck(spec.body ?? Nothing, 'body') as Check<B>);
+  // Many clients send `content-type: application/json` with nothing, or `{}`, where no body is taken.
+  const bodyMayBeAbsent = spec.body === undefined || spec.bodyOptional === true;
+  return {
+    method: spec.method,
+    path: spec.path,
+    access: spec.access,
+    operationId: spec.operationId,
+    tag: spec.tag,
+    summary: spec.summary,
+    description: spec.description ?? null,
+    params: spec.params ?? null,
+    query: spec.query ?? null,
+    body: spec.body ?? null,
+    bodyOptional: spec.bodyOptional === true,
+    data: spec.data,
+    errors: spec.errors ?? [],
+    async answer({ params, query, body }, who) {
+      return await spec.handle({
+        params: checkParams(params),
+        query: checkQuery(query),
+        body: checkBody(body === undefined && bodyMayBeAbsent ? {} : body),
+        caller: who.caller,
+        username: who.username as Call<A, unknown, unknown, unknown>['username'],
+        log: who.log,
+      });
+    },
+  };
+}
+
+/** The fields of path parameters, all texts. */
+export function pathParams<const N extends string>(
+  ...names: N[]
+): TObject<Record<N, ReturnType<typeof Type.String>>> {
+  const fields = Object.fromEntries(names.map((name) => [name, Type.String({ minLength: 1 })]));
+  return Type.Object(fields as Record<N, ReturnType<typeof Type.String>>, { additionalProperties: false });
+}
+
+/**
+ * Mounts routes under a prefix.
+ *
+ * @param shape what becomes of an envelope before it is sent; the v1 aliases differ in nothing else.
+ */
+export function mountRoutes(
+  app: FastifyInstance,
+  routes: readonly ApiRoute[],
+  prefix: string,
+  shape: (envelope: Envelope, route: ApiRoute) => unknown = (envelope) => envelope,
+): void {
+  for (const entry of routes) {
+    app.route({
+      method: entry.method,
+      url: prefix + entry.path,
+      config: { access: entry.access },
+      async handler(request, reply) {
+        const result = await entry.answer(
+          { params: request.params, query: request.query, body: request.body },
+          { caller: request.caller as Caller, username: request.username, log: request.log },
+        );
+        const envelope = success(request.id, result instanceof PartialFailure ? result.data : result);
+        if (result instanceof PartialFailure) {
+          envelope.code = result.code;
+          envelope.msg = result.msg;
+        }
+        reply.outcomeCode = envelope.code;
+        return shape(envelope, entry);
+      },
+    });
+  }
+}
