@@ -75,9 +75,11 @@ async function readData(client: Client, type: string, options: PublishOptions, i
   return JSON.stringify(example);
 }
 
-function printPublished(io: Io, { event_id, deliveries, duplicate }: PublishData): void {
+function printPublished(io: Io, { event_id, deliveries, duplicate, deprecated }: PublishData): void {
   const what = duplicate ? 'Published before, nothing new was sent:' : 'Published';
   printLine(io.stdout, `${what} ${harmless(event_id)}, ${counted(deliveries, 'delivery', 'deliveries')}.`);
+  if (deprecated === true)
+    printLine(io.stderr, 'This event type is deprecated: new code should publish another.');
 }
 
 async function follow(

@@ -1,5 +1,4 @@
 import { type Command, Option } from 'commander';
-import type { Logger } from 'pino';
 import {
   type Config,
   dataFolder,
@@ -13,17 +12,15 @@ import { formatListen } from '../config-values.ts';
 import { PosthornError } from '../errors.ts';
 import { CommandError } from './failure.ts';
 import type { Io } from './io.ts';
-import { createLogger, type ServiceLogger } from './logger.ts';
+import { createLogger } from './logger.ts';
 import { withExamples } from './options.ts';
 import { printLine } from './output.ts';
-
-/** A stop that takes longer is ended by force, so that the process is gone within 10 s of the signal. */
-const STOP_DEADLINE_MS = 9500;
+import { dieLoudly, stopSignal } from './process-end.ts';
 
 /** `posthorn serve`: API, delivery and database in this process, until a signal. */
 export function serveCommand(program: Command, io: Io): void {
   const serve = program
-    .command('serve', { isDefault: false })
+    .command('serve')
     .description('run the service: API and delivery in this process')
     .option('--config <file>', 'read settings from a YAML file, such as "timeout: 5s" (POSTHORN_CONFIG)')
     // Unknown flags are reported together with all other mistakes of the configuration.
@@ -115,44 +112,6 @@ function printFirstStart(io: Io, config: Config, operatorKey: string): void {
       '',
     ].join('\n'),
   );
-}
-
-/** Resolves at the first SIGTERM or SIGINT; a second one ends the process at once, a stop that hangs after a while. */
-function stopSignal({ logger, flush }: ServiceLogger): Promise<NodeJS.Signals> {
-  const exit = (code: number) => {
-    flush();
-    process.exit(code);
-  };
-  return new Promise((resolve) => {
-    let stopping = false;
-    const onSignal = (signal: NodeJS.Signals) => {
-      if (stopping) {
-        logger.warn({ signal }, 'second signal, ending without waiting');
-        exit(1);
-      }
-      stopping = true;
-      logger.info({ signal }, 'stopping');
-      setTimeout(() => {
-        logger.error(
-          { deadline_ms: STOP_DEADLINE_MS },
-          'stop took too long, ending by force; nothing accepted is lost',
-        );
-        exit(1);
-      }, STOP_DEADLINE_MS).unref();
-      resolve(signal);
-    };
-    process.on('SIGTERM', onSignal);
-    process.on('SIGINT', onSignal);
-  });
-}
-
-/** A defect that nothing caught leaves a log line before it ends the process; the next start recovers. */
-function dieLoudly({ logger, flush }: ServiceLogger): void {
-  process.on('uncaughtException', (error) => {
-    (logger as Logger).fatal({ err: error }, 'defect: ending the process');
-    flush();
-    process.exit(1);
-  });
 }
 
 /** The sentence for a start that failed for a reason outside of the program; other errors stay as they are. */

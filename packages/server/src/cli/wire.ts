@@ -70,6 +70,8 @@ export interface PublishData {
   event_id: string;
   deliveries: number;
   duplicate: boolean;
+  /** Present when the event type is deprecated. */
+  deprecated?: true;
 }
 
 export interface EventDetailData {
