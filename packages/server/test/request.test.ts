@@ -208,6 +208,15 @@ describe('an answer', () => {
     assert.equal(result.responseBody, 'until the end');
   });
 
+  test('that arrived in time counts, though a stalled process reads it after the deadline', async (t) => {
+    const stalled: Behaviour = (socket, request) => {
+      respond(200)(socket, request);
+      const end = performance.now() + 2 * SHORT_MS;
+      while (performance.now() < end);
+    };
+    assert.equal((await attempt(t, stalled, { timeoutMs: SHORT_MS })).outcome, 'success');
+  });
+
   test('after an interim response counts alone', async (t) => {
     const result = await attempt(
       t,
