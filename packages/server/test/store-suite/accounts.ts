@@ -376,7 +376,7 @@ export function accountTests(test: StoreTest): void {
       assert.deepEqual(await bench.events(username), []);
       assert.deepEqual(await bench.events(username, { eventId }), []);
       assert.deepEqual(
-        (await store.publish([newEvent(username, { onlyEndpointId: endpointId })], WIDE_OFFER)).results,
+        (await store.publish([newEvent(username, { onlyEndpointId: endpointId })], null)).results,
         [{ outcome: 'unknown_endpoint', endpointId }],
       );
 

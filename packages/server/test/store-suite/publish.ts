@@ -79,6 +79,7 @@ export function publishTests(test: StoreTest): void {
       const { username } = await bench.subscriber();
       const bodies = [
         '{}',
+        ' {"b": 1.0, "a":1e2,"a":"\\u00e9" }\n',
         JSON.stringify({ text: 'ä€😀\u2028 \\ " \u0000 \ud800', n: 1e21, z: -0 }),
         `{"big":"${'é'.repeat(128 * 1024)}"}`,
       ];
