@@ -8,6 +8,7 @@ import {
   HOUR_MS,
   MINUTE_MS,
   newEndpoint,
+  newEvent,
   retryingAt,
   SCRIPT,
   SECOND_MS,
@@ -327,6 +328,28 @@ export function endpointTests(test: StoreTest): void {
         assert.equal((await bench.delivery(username, lease.deliveryId)).status, 'cancelled');
         const depth = await bench.store.queueDepth();
         assert.deepEqual(depth, { scheduled: 0, due: 0, leased: 0, oldestDueMs: 0 });
+      });
+
+      test(`nothing slips past an endpoint that is ${ending} while events and retries arrive`, async (bench) => {
+        const { username, endpoint } = await bench.subscriber();
+        const [dead] = await bench.publishMany(username, 1);
+        await bench.settleOne(deadAt(await bench.claimOne(), bench.now()));
+        const publishing = Array.from({ length: 20 }, () => newEvent(username)).map((event) =>
+          bench.store.publish([event], null),
+        );
+        const ended = end(bench, username, endpoint.endpointId);
+        publishing.push(bench.store.publish([newEvent(username)], null));
+        const [retried] = await Promise.allSettled([
+          bench.store.retryDelivery(username, dead as string),
+          ended,
+          ...publishing,
+        ]);
+        if (retried.status === 'rejected') {
+          await assertRefused('invalid_parameter', Promise.reject<unknown>(retried.reason));
+        }
+        assert.equal((await bench.events(username)).length, 22, 'every event is stored');
+        assert.deepEqual(await bench.deliveries(username, { status: 'pending' }), []);
+        assert.deepEqual(await bench.claim(), []);
       });
 
       test(`events after an endpoint was ${ending} don't reach it`, async (bench) => {

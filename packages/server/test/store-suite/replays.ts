@@ -345,6 +345,22 @@ export function replayTests(test: StoreTest): void {
       assert.equal((await bench.deliveries(events.username)).length, 6);
     });
 
+    test('several nodes that move one replay on at once make each delivery due once', async (bench) => {
+      const { username, endpoint } = await bench.subscriber({ status: 'disabled' });
+      const { endpointId } = endpoint;
+      await bench.publishMany(username, 40);
+      await bench.store.updateEndpoint(username, endpointId, { status: 'enabled' });
+      const { replayId } = await start(bench, { username, endpointId }, 'missing');
+      const steps = await Promise.all(
+        Array.from({ length: 4 }, () => bench.store.advanceReplays(7, ANY_BACKLOG)),
+      );
+      const made = steps.reduce((sum, step) => sum + step.made, 0) + (await finish(bench, 7));
+      assert.equal(made, 40);
+      assert.equal((await bench.store.getReplay(username, replayId))?.done, 40);
+      assert.equal((await bench.deliveries(username)).length, 40);
+      assert.equal((await bench.claim()).length, 40);
+    });
+
     test('a replay for an unknown endpoint, account or replay is null', async (bench) => {
       const { username, endpoint } = await bench.subscriber();
       const range = { kind: 'all', since: 0, until: bench.now() } as const;
