@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
+import { inspect } from 'node:util';
 import { type ErrorKind, PosthornError } from '../../src/errors.ts';
 import type { Delivery, DeliveryDetail, Endpoint, EventDetail, EventSummary } from '../../src/model.ts';
 import type {
@@ -212,7 +213,7 @@ export async function assertRefused(kind: ErrorKind, operation: Promise<unknown>
   }
   assert.ok(
     refusal instanceof PosthornError,
-    `expected a PosthornError of kind ${kind}, got ${refusal ?? `the answer ${JSON.stringify(answer)}`}`,
+    `expected a PosthornError of kind ${kind}, got ${inspect(refusal ?? answer)}`,
   );
   assert.equal(refusal.kind, kind, refusal.message);
   return refusal;
