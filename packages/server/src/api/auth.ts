@@ -241,15 +241,16 @@ export class Authenticator {
   }
 }
 
-/** The key of a request; two of them are as good as none. */
+/** The key of a request. */
 function keyOf(request: IncomingMessage): string {
-  const values = request.headersDistinct['x-api-key'] ?? [];
-  const [key] = values;
-  if (key === undefined || key === '') {
+  // Node joins repeated headers with ', ', so two keys arrive as one text that no key is.
+  const key = request.headers['x-api-key'];
+  if (typeof key !== 'string' || key === '') {
     throw unauthorized('an API key is required: send it in the x-api-key header');
   }
-  if (values.length > 1) throw unauthorized('the x-api-key header was sent more than once; send one key');
-  if (key.length > MAX_KEY_CHARACTERS) throw unauthorized('the API key in the x-api-key header is not valid');
+  if (key.length > MAX_KEY_CHARACTERS || key.includes(',')) {
+    throw unauthorized('the x-api-key header must hold one API key and nothing else');
+  }
   return key;
 }
 

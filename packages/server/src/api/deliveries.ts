@@ -79,7 +79,12 @@ const DeliveryDetailShape = Type.Object(
         ...HeaderMap,
         description: 'As the last attempt sent them, secrets masked; empty before the first.',
       }),
-      body: Type.String({ description: 'The exact text that is signed and sent.' }),
+      body: Type.String({
+        description: 'The exact text that is signed and sent.',
+        examples: [
+          '{"event_id":"evt_01kas4h3bq0000w3r8y0e6a1kd","event":"order.paid","timestamp":1767225600,"data":{}}',
+        ],
+      }),
     }),
     attempt_log: Type.Array(AttemptShape, { description: 'Oldest first.' }),
   },

@@ -67,6 +67,7 @@ const Published = Type.Object(
     deliveries: Type.Integer({
       minimum: 0,
       description: 'To how many endpoints it goes. 0: the event log says why.',
+      examples: [1],
     }),
     duplicate: Type.Boolean({ description: 'True when this event was stored by an earlier request.' }),
     deprecated: Type.Optional(

@@ -93,7 +93,7 @@ function explain(error: ErrorObject, part: RequestPart): PosthornError {
     case 'enum':
       return invalid(field, `${subject} must be one of: ${(params.allowedValues as unknown[]).join(', ')}`);
     case 'pattern': {
-      const expected = (error.parentSchema as Record<string, unknown>)[EXPECTED];
+      const { [EXPECTED]: expected } = error.parentSchema as { [EXPECTED]?: string };
       return invalid(field, `${subject} must be ${expected ?? `text that fits ${String(params.pattern)}`}`);
     }
     case 'minLength':
