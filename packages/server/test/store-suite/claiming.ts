@@ -64,8 +64,7 @@ export function claimingTests(test: StoreTest): void {
       const dueAt = bench.now() + 5 * MINUTE_MS;
       await bench.settleOne(retryingAt(await bench.claimOne(), bench.now(), dueAt));
 
-      const early = await bench.store.claim(WIDE_OFFER);
-      assert.deepEqual(early, { leases: [], nextDueAt: dueAt });
+      assert.deepEqual(await bench.claim(), []);
       await bench.advance(4 * MINUTE_MS);
       assert.deepEqual(await bench.claim(), []);
       await bench.advance(MINUTE_MS);
@@ -114,7 +113,6 @@ export function claimingTests(test: StoreTest): void {
     test('the next due time is that of the earliest retry or lease to end', async (bench) => {
       const { username } = await bench.subscriber();
       const offer = { ...WIDE_OFFER, leaseMs: 10 * MINUTE_MS };
-      assert.equal((await bench.store.claim(offer)).nextDueAt, null);
       await bench.publishMany(username, 2);
       const { leases, nextDueAt } = await bench.store.claim(offer);
       const [first, second] = leases;
@@ -130,8 +128,14 @@ export function claimingTests(test: StoreTest): void {
       await bench.advance(MINUTE_MS);
       const retried = await bench.store.claim(offer);
       assert.equal(retried.nextDueAt, retried.leases[0]?.leasedUntil);
-      await bench.settle(deliveredAt(retried.leases[0] as Lease, bench.now()));
-      assert.deepEqual(await bench.store.claim(offer), { leases: [], nextDueAt: null });
+    });
+
+    test('there is no next due time when nothing waits', async (bench) => {
+      const { username } = await bench.subscriber();
+      assert.equal((await bench.store.claim(WIDE_OFFER)).nextDueAt, null);
+      await bench.publish(username);
+      await bench.settleOne(deliveredAt(await bench.claimOne(), bench.now()));
+      assert.deepEqual(await bench.store.claim(WIDE_OFFER), { leases: [], nextDueAt: null });
     });
 
     test('a claim takes no more than its limit', async (bench) => {
@@ -230,6 +234,7 @@ export function claimingTests(test: StoreTest): void {
         const lease = await bench.claimOne({ limit: 1 });
         if (lease.endpoint.endpointId === single) return;
         await bench.settleOne(deliveredAt(lease, bench.now()));
+        await bench.advance(1); // within one millisecond any order is fair
       }
       assert.fail('ten leases went to the busy lane');
     });
@@ -244,6 +249,7 @@ export function claimingTests(test: StoreTest): void {
         const { endpointId } = lease.endpoint;
         served.set(endpointId, (served.get(endpointId) ?? 0) + 1);
         await bench.settleOne(deliveredAt(lease, bench.now()));
+        await bench.advance(1); // within one millisecond any order is fair
       }
       const counts = [...served.values()];
       assert.ok(Math.min(...counts) >= 2, `each lane was served at least twice in 25 leases: ${counts}`);

@@ -330,6 +330,19 @@ export function endpointTests(test: StoreTest): void {
         assert.deepEqual(depth, { scheduled: 0, due: 0, leased: 0, oldestDueMs: 0 });
       });
 
+      test(`a large backlog of a ${ending} endpoint is cancelled, at the latest when claims come by`, async (bench) => {
+        const { username, endpoint } = await bench.subscriber();
+        for (let batch = 0; batch < 3; batch++) await bench.publishMany(username, 1_000, { body: '{}' });
+        await end(bench, username, endpoint.endpointId);
+        for (let claims = 0; claims < 10; claims++) {
+          assert.deepEqual(await bench.claim(), []);
+          await bench.advance(SECOND_MS);
+        }
+        assert.deepEqual(await bench.store.queueDepth(), { scheduled: 0, due: 0, leased: 0, oldestDueMs: 0 });
+        const cancelled = await bench.deliveries(username, { status: 'cancelled' });
+        assert.equal(cancelled.length, 3_000);
+      });
+
       test(`nothing slips past an endpoint that is ${ending} while events and retries arrive`, async (bench) => {
         const { username, endpoint } = await bench.subscriber();
         const [dead] = await bench.publishMany(username, 1);
@@ -366,6 +379,15 @@ export function endpointTests(test: StoreTest): void {
         status: 'disabled',
       });
       assert.equal(disabled?.disabledReason, null);
+    });
+
+    test('nothing of a large backlog from before a disabling is sent when the endpoint is enabled again', async (bench) => {
+      const { username, endpoint } = await bench.subscriber();
+      for (let batch = 0; batch < 3; batch++) await bench.publishMany(username, 1_000, { body: '{}' });
+      await bench.store.updateEndpoint(username, endpoint.endpointId, { status: 'disabled' });
+      await bench.store.updateEndpoint(username, endpoint.endpointId, { status: 'enabled' });
+      assert.deepEqual(await bench.claim(), []);
+      assert.deepEqual(await bench.deliveries(username, { status: 'pending' }), []);
     });
 
     test('an endpoint that is enabled again gets the next events, not those it missed', async (bench) => {

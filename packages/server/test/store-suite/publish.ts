@@ -264,17 +264,23 @@ export function publishTests(test: StoreTest): void {
       );
     });
 
-    test('an id that Posthorn made can’t be repeated', async (bench) => {
+    test('an id that Posthorn made, and so without a fingerprint, is told apart by its content too', async (bench) => {
       const { username } = await bench.subscriber();
-      const made = newEvent(username, { fingerprint: null });
+      const made = newEvent(username, { fingerprint: null, data: { n: 1 } });
+      const { eventId } = made;
       await bench.store.publish([made], null);
       const { results } = await bench.store.publish(
-        [newEvent(username, { eventId: made.eventId }), made],
+        [
+          newEvent(username, { eventId, data: { n: 1 }, timestamp: made.timestamp + 60 }),
+          newEvent(username, { eventId, data: { n: 2 } }),
+          newEvent(username, { eventId, data: { n: 1 }, event: SCRIPT }),
+          made,
+        ],
         null,
       );
       assert.deepEqual(
         results.map((result) => result.outcome),
-        ['conflict', 'conflict'],
+        ['duplicate', 'conflict', 'conflict', 'duplicate'],
       );
     });
 

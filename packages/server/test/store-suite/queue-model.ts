@@ -16,7 +16,7 @@ import {
   VIDEO,
   WIDE_OFFER,
 } from '../support/store-fixtures.ts';
-import { assertRefused, Bench, type StoreHarness } from './bench.ts';
+import { assertRefused, Bench, DRIFT_MS, type StoreHarness } from './bench.ts';
 
 /*
  * Random walks through the queue beside a model that is simple enough to be believed. The clock moves by whole
@@ -127,7 +127,7 @@ class QueueModel {
       case 'claim': {
         const before = this.#lanes();
         const claimed = await this.#bench.store.claim(step.offer);
-        return this.#leased(claimed, step.offer, before, 'whole');
+        return this.#leased(claimed, step.offer, before, 'claim');
       }
       case 'settle':
         return this.#settle(step.ends, step.offer);
@@ -221,7 +221,7 @@ class QueueModel {
         });
       }
     }
-    if (offer) this.#leased(answer, offer, before, 'some');
+    if (offer) this.#leased(answer, offer, before, 'publish');
     else assert.deepEqual(answer.leases, []);
   }
 
@@ -229,8 +229,7 @@ class QueueModel {
     return new Map([...this.#endpoints.keys()].map((endpointId) => [endpointId, this.#inFlight(endpointId)]));
   }
 
-  /** `whole`: the claim must have taken all that it could; `some`: it may have left some to the next. */
-  #leased(claimed: Claimed, offer: LeaseOffer, before: Map<string, number>, extent: 'whole' | 'some'): void {
+  #leased(claimed: Claimed, offer: LeaseOffer, before: Map<string, number>, by: 'claim' | 'publish'): void {
     assert.ok(claimed.leases.length <= offer.limit, `${claimed.leases.length} leases of ${offer.limit}`);
     for (const lease of claimed.leases) {
       const delivery = this.#deliveries.get(lease.deliveryId);
@@ -253,12 +252,24 @@ class QueueModel {
       const allowed = Math.max(before.get(endpointId) ?? 0, offer.laneLimit);
       assert.ok(held <= allowed, `lane ${endpointId} has ${held} in flight of ${allowed}`);
     }
-    if (extent === 'some' || claimed.leases.length === offer.limit) return;
+    if (by === 'claim') this.#assertNothingIsForgotten(claimed, offer);
+  }
+
+  /** Whoever claims again when the answer says so misses nothing: neither what is due nor what falls due. */
+  #assertNothingIsForgotten({ leases, nextDueAt }: Claimed, offer: LeaseOffer): void {
+    if (offer.limit === 0) return;
     for (const delivery of this.#deliveries.values()) {
-      assert.ok(
-        !this.#isEligible(delivery) || this.#inFlight(delivery.endpointId) >= offer.laneLimit,
-        `${delivery.deliveryId} was due, its lane had room, and it was not leased`,
-      );
+      if (delivery.status !== 'pending' || !this.#active || !this.#isEnabled(delivery.endpointId)) continue;
+      const what = `${delivery.deliveryId}: ${JSON.stringify(delivery)}, next ${nextDueAt}`;
+      if (this.#isEligible(delivery)) {
+        const hasRoom = this.#inFlight(delivery.endpointId) < offer.laneLimit;
+        const comesAgain =
+          leases.length === offer.limit || (nextDueAt !== null && nextDueAt <= this.#now + DRIFT_MS);
+        assert.ok(!hasRoom || comesAgain, `due, with room in its lane, and left for ever: ${what}`);
+      } else {
+        const at = this.#isInFlight(delivery) ? (delivery.lease?.until ?? 0) : delivery.dueAt;
+        assert.ok(nextDueAt !== null && nextDueAt <= at + DRIFT_MS, `falls due unseen: ${what}`);
+      }
     }
   }
 
@@ -309,7 +320,7 @@ class QueueModel {
       delivery.lease = null;
       delivery.faded = null;
     }
-    if (offer) this.#leased(answer, offer, this.#lanes(), 'whole');
+    if (offer) this.#leased(answer, offer, this.#lanes(), 'claim');
     else assert.deepEqual(answer.leases, []);
   }
 
@@ -427,7 +438,7 @@ class QueueModel {
       await this.#learnWhatExpired();
       const before = this.#lanes();
       const claimed = await this.#bench.store.claim(WIDE_OFFER);
-      this.#leased(claimed, WIDE_OFFER, before, 'whole');
+      this.#leased(claimed, WIDE_OFFER, before, 'claim');
       if (claimed.leases.length === 0) break;
       const first = this.#given.length - claimed.leases.length;
       const ends = claimed.leases.map((_, n) => ({

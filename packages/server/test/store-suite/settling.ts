@@ -10,7 +10,7 @@ import {
   SECOND_MS,
   WIDE_OFFER,
 } from '../support/store-fixtures.ts';
-import { assertAbout, assertDistinct, type StoreTest } from './bench.ts';
+import { assertAbout, assertDistinct, assertSameMembers, type StoreTest } from './bench.ts';
 
 const EMPTY_QUEUE = { scheduled: 0, due: 0, leased: 0, oldestDueMs: 0 };
 
@@ -39,7 +39,7 @@ export function settlingTests(test: StoreTest): void {
       });
       assert.deepEqual(await bench.store.queueDepth(), EMPTY_QUEUE);
       await bench.advance(HOUR_MS);
-      assert.deepEqual(await bench.store.claim(WIDE_OFFER), { leases: [], nextDueAt: null });
+      assert.deepEqual(await bench.claim(), []);
     });
 
     test('a failed attempt waits for its retry', async (bench) => {
@@ -276,6 +276,26 @@ export function settlingTests(test: StoreTest): void {
       assert.equal(status, 'cancelled');
     });
 
+    test('a late 410 that nobody took over ends its own delivery once', async (bench) => {
+      const { username, endpoint } = await bench.subscriber();
+      await bench.publishMany(username, 2);
+      const late = await bench.claimOne({ limit: 1, leaseMs: MINUTE_MS });
+      await bench.advance(2 * MINUTE_MS);
+      const status = await bench.settleOne({
+        ...deadAt(late, bench.now(), 'gone', { httpStatus: 410 }),
+        disableEndpoint: 'gone',
+      });
+      assert.equal(status, 'dead');
+      assert.equal((await bench.store.getEndpoint(username, endpoint.endpointId))?.status, 'disabled');
+      const deliveries = await bench.deliveries(username);
+      assertSameMembers(
+        deliveries.map((delivery) => delivery.status),
+        ['dead', 'cancelled'],
+        'both are listed once',
+      );
+      assert.equal((await bench.delivery(username, late.deliveryId)).status, 'dead');
+    });
+
     test('a stale settlement disables nothing', async (bench) => {
       const { username, endpoint } = await bench.subscriber();
       await bench.publish(username);
@@ -307,7 +327,7 @@ export function settlingTests(test: StoreTest): void {
       assert.deepEqual(await bench.settle(deliveredAt(second, bench.now())), [{ outcome: 'stale' }]);
       await bench.store.release([second]);
       await bench.advance(HOUR_MS);
-      assert.deepEqual(await bench.store.claim(WIDE_OFFER), { leases: [], nextDueAt: null });
+      assert.deepEqual(await bench.claim(), []);
     });
 
     test('hundreds of settlements in one batch', async (bench) => {
