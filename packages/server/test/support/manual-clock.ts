@@ -39,19 +39,15 @@ export class ManualClock implements Clock {
     this.#random = options.random ?? (() => 0.5);
   }
 
-  now(): number {
-    return this.#nowMs;
-  }
+  // Fields rather than methods: like those of the system's clock, they may be taken off the object.
 
-  monotonic(): number {
-    return this.#monotonicMs;
-  }
+  readonly now = (): number => this.#nowMs;
 
-  random(): number {
-    return this.#random();
-  }
+  readonly monotonic = (): number => this.#monotonicMs;
 
-  timer(delayMs: number, fire: () => void): () => void {
+  readonly random = (): number => this.#random();
+
+  readonly timer = (delayMs: number, fire: () => void): (() => void) => {
     const timer: Timer = { dueAt: this.#monotonicMs + Math.max(0, delayMs), order: this.#order++, fire };
     this.#timers.add(timer);
     for (const waiter of this.#waiters) {
@@ -62,7 +58,7 @@ export class ManualClock implements Clock {
     return () => {
       this.#timers.delete(timer);
     };
-  }
+  };
 
   /**
    * Moves both times on by `ms` and fires, in order of their times and then of their making, every timer that falls
