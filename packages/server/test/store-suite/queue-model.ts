@@ -546,7 +546,7 @@ export function queueModelTests(harness: StoreHarness): void {
         }
       });
       // A failure prints its seed and path, and the shortest walk that fails.
-      await fc.assert(walk, { numRuns: 25, interruptAfterTimeLimit: 10_000 });
+      await fc.assert(walk, { numRuns: 60, interruptAfterTimeLimit: 10_000 });
     });
   });
 }
