@@ -8,8 +8,10 @@ const MAX_WAITING_BYTES = 16 * 1024 * 1024;
 
 export interface ServiceLogger {
   logger: Logger;
-  /** Writes what waits. Call it before the process is ended. */
+  /** Writes what waits at once, for a process that is about to be ended by force. */
   flush(): void;
+  /** Resolves when all lines are written, in their order. Nothing may be logged after it. */
+  close(): Promise<void>;
 }
 
 /** The log of `serve` on stdout: JSON lines, or on a terminal lines for people. */
@@ -25,11 +27,19 @@ export function createLogger(config: Pick<Config, 'logLevel' | 'logFormat'>, io:
     const destination: DestinationStream = {
       write: (line) => (pretty ? printLine(io.stdout, prettyLine(line)) : io.stdout.write(line)),
     };
-    return { logger: pino(options, destination), flush: () => {} };
+    return { logger: pino(options, destination), flush: () => {}, close: async () => {} };
   }
   // Lines that come while a write is under way go out together in the next: no delay, and few system calls under load.
   const destination = pino.destination({ dest: 1, sync: false, maxLength: MAX_WAITING_BYTES });
-  return { logger: pino(options, destination), flush: () => destination.flushSync() };
+  return {
+    logger: pino(options, destination),
+    flush: () => destination.flushSync(),
+    close: () =>
+      new Promise((resolve) => {
+        destination.once('close', resolve);
+        destination.end();
+      }),
+  };
 }
 
 /**

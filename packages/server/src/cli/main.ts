@@ -75,7 +75,7 @@ function report(error: unknown, io: Io): number {
   return error instanceof ConfigError ? EXIT_CODES.usage : EXIT_CODES.failed;
 }
 
-/** Runs the command that this process was started for, and leaves its code as the process's. */
+/** Runs the command that this process was started for, and ends it with the command's code. */
 export async function runAsProcess(): Promise<void> {
   for (const stream of [process.stdout, process.stderr]) {
     // Whoever read the output has seen enough (`posthorn … | head -1`): no reason to fail.
@@ -83,7 +83,12 @@ export async function runAsProcess(): Promise<void> {
       if (error.code !== 'EPIPE') throw error;
     });
   }
-  process.exitCode = await main(process.argv.slice(2), processIo());
+  const code = await main(process.argv.slice(2), processIo());
+  for (const stream of [process.stdout, process.stderr]) {
+    await new Promise<void>((resolve) => stream.write('', () => resolve()));
+  }
+  // Whatever a failed start has left open must not keep a process alive that has said that it failed.
+  process.exit(code);
 }
 
 if (import.meta.main) await runAsProcess();

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { loadConfig } from '../config.ts';
+import type { MigrationReport } from '../store/migrate.ts';
 import type { Io } from './io.ts';
 import { withExamples } from './options.ts';
 import { counted, printJson, printLine } from './output.ts';
@@ -29,8 +30,20 @@ export function migrateCommand(program: Command, io: Io): void {
       cwd: io.cwd,
     });
     // Loaded here, so that the other commands start without the database's code.
-    const { migrateSqlite } = await import('../store/sqlite/index.ts');
-    const report = await migrateSqlite(databasePath);
+    const { lockDatabase, migrate, openDatabase } = await import('../store/sqlite/database.ts');
+    // Refused while a service runs: an older one would go on with a schema that it doesn't know.
+    const lock = lockDatabase(databasePath);
+    let report: MigrationReport;
+    try {
+      const db = openDatabase(databasePath);
+      try {
+        report = migrate(db, io.now());
+      } finally {
+        db.close();
+      }
+    } finally {
+      lock.unlock();
+    }
     if (options.json) return printJson(io, { database: databasePath, ...report });
     const { from, to, applied } = report;
     printLine(

@@ -3,11 +3,11 @@ import type { Io, Output } from './io.ts';
 
 /**
  * Text of unknown origin (a receiver's response, an account's name) made harmless for a terminal: control characters,
- * among them the escape that starts a command to the terminal, become `\xNN`.
+ * among them the escape that starts a command to it, and those that turn the direction of writing, become `\xNN`
+ * and `\uNNNN`.
  */
 export function harmless(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  return text.replace(/[\0-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g, (character) => {
+  return text.replace(/[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu, (character) => {
     const code = character.charCodeAt(0);
     return code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16)}`;
   });

@@ -8,30 +8,17 @@ const STOP_DEADLINE_MS = 9500;
  * Resolves at the first SIGTERM or SIGINT. From then on a second one ends the process at once, and so does the end of
  * the deadline: both with exit code 1.
  */
-export function stopSignal(
-  { logger, flush }: ServiceLogger,
-  deadlineMs = STOP_DEADLINE_MS,
-): Promise<NodeJS.Signals> {
-  const endByForce = () => {
-    flush();
-    process.exit(1);
-  };
+export function stopSignal(log: ServiceLogger, deadlineMs = STOP_DEADLINE_MS): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
     let stopping = false;
     const onSignal = (signal: NodeJS.Signals) => {
       if (stopping) {
-        logger.warn({ signal }, 'second signal: ending at once, nothing accepted is lost');
-        endByForce();
+        log.logger.warn({ signal }, 'second signal: ending at once, nothing accepted is lost');
+        endByForce(log);
       }
       stopping = true;
-      logger.info({ signal }, 'stopping');
-      setTimeout(() => {
-        logger.error(
-          { deadline_ms: deadlineMs },
-          'the stop took too long: ending by force, nothing accepted is lost',
-        );
-        endByForce();
-      }, deadlineMs).unref();
+      log.logger.info({ signal }, 'stopping');
+      endByForceAfter(log, deadlineMs);
       resolve(signal);
     };
     process.on('SIGTERM', onSignal);
@@ -39,11 +26,26 @@ export function stopSignal(
   });
 }
 
+/** Ends the process with code 1 if it is still there by then. */
+export function endByForceAfter(log: ServiceLogger, deadlineMs = STOP_DEADLINE_MS): void {
+  setTimeout(() => {
+    log.logger.error(
+      { deadline_ms: deadlineMs },
+      'the stop took too long: ending by force, nothing accepted is lost',
+    );
+    endByForce(log);
+  }, deadlineMs).unref();
+}
+
+function endByForce({ flush }: ServiceLogger): never {
+  flush();
+  process.exit(1);
+}
+
 /** A defect that nothing caught leaves a log line before it ends the process with code 1; the next start recovers. */
-export function dieLoudly({ logger, flush }: ServiceLogger): void {
+export function dieLoudly(log: ServiceLogger): void {
   process.on('uncaughtException', (error) => {
-    logger.fatal({ err: error }, 'a defect: ending the process');
-    flush();
-    process.exit(1);
+    log.logger.fatal({ err: error }, 'a defect: ending the process');
+    endByForce(log);
   });
 }

@@ -2,6 +2,7 @@ import { type Command, Option } from 'commander';
 import {
   type Config,
   dataFolder,
+  describeConfig,
   encryptionKeyFile,
   flagName,
   loadConfig,
@@ -10,12 +11,14 @@ import {
 } from '../config.ts';
 import { formatListen } from '../config-values.ts';
 import { PosthornError } from '../errors.ts';
+import type { Service } from '../service.ts';
 import { CommandError } from './failure.ts';
 import type { Io } from './io.ts';
-import { createLogger } from './logger.ts';
+import { createLogger, type ServiceLogger } from './logger.ts';
 import { withExamples } from './options.ts';
 import { printLine } from './output.ts';
-import { dieLoudly, stopSignal } from './process-end.ts';
+import { dieLoudly, endByForceAfter, stopSignal } from './process-end.ts';
+import { packageVersion } from './version.ts';
 
 /** `posthorn serve`: API, delivery and database in this process, until a signal. */
 export function serveCommand(program: Command, io: Io): void {
@@ -72,21 +75,32 @@ async function serveUntilSignal(config: Config, io: Io): Promise<void> {
   const log = createLogger(config, io);
   const signal = stopSignal(log);
   dieLoudly(log);
+  log.logger.info({ version: packageVersion(), settings: describeConfig(config) }, 'starting');
+  try {
+    const service = await startService(config, log, io);
+    await signal;
+    await service.stop();
+    log.logger.info('stopped');
+  } finally {
+    await log.close();
+  }
+}
+
+async function startService(config: Config, log: ServiceLogger, io: Io): Promise<Service> {
   // Loaded here, so that the other commands start without the server's code.
   const { createService } = await import('../service.ts');
+  let service: Service | undefined;
   try {
-    const service = await createService(config, { logger: log.logger });
+    service = await createService(config, { logger: log.logger });
     // Before start(), which may fail: the key is in the database now and can't be shown later.
     if (service.firstStart.operatorKey !== null) printFirstStart(io, config, service.firstStart.operatorKey);
     const { url } = await service.start();
     printLine(io.stderr, `Posthorn listens on ${url}; data in ${dataFolder(config)}`);
-    await signal;
-    await service.stop();
-    log.logger.info('stopped');
+    return service;
   } catch (error) {
+    endByForceAfter(log);
+    await service?.stop().catch((err: unknown) => log.logger.error({ err }, 'the stop failed'));
     throw explained(error, config);
-  } finally {
-    log.flush();
   }
 }
 

@@ -29,9 +29,18 @@ function cleanEnvironment(extra: Record<string, string>): Record<string, string>
   return { ...(Object.fromEntries(own) as Record<string, string>), ...extra };
 }
 
+/** A process that hangs fails its test instead of holding up all others. */
+const LONGEST_RUN_MS = 60_000;
+
 /** Starts the command in a process of its own. */
 export function startCli(args: readonly string[], { env = {}, cwd }: RunOptions = {}) {
-  return spawn(process.execPath, [ENTRY, ...args], { env: cleanEnvironment(env), cwd, stdio: 'pipe' });
+  return spawn(process.execPath, [ENTRY, ...args], {
+    env: cleanEnvironment(env),
+    cwd,
+    stdio: 'pipe',
+    timeout: LONGEST_RUN_MS,
+    killSignal: 'SIGKILL',
+  });
 }
 
 /** Runs the command in a process of its own until it ends. */
@@ -138,4 +147,48 @@ export function success(data: object): FakeAnswer {
 /** A refusing envelope. */
 export function refusal(status: number, code: number, msg: string): FakeAnswer {
   return { status, body: { rid: 'req_1', code, msg, data: null } };
+}
+
+export interface RunningService {
+  url: string;
+  /** The key that the first start printed; null when it printed none. */
+  printedKey: string | null;
+  /** What it has printed so far. */
+  stdout: string;
+  stderr: string;
+  kill(signal: NodeJS.Signals): void;
+  /** Resolves with the exit code when all output was read. */
+  ended: Promise<number | null>;
+}
+
+/** Starts `posthorn serve` in a process of its own on a free port, and waits until it listens. */
+export async function startService(folder: string, options: RunOptions = {}): Promise<RunningService> {
+  const child = startCli(['serve', '--listen', '127.0.0.1:0'], {
+    ...options,
+    cwd: folder,
+  });
+  child.stdin.end();
+  const service: RunningService = {
+    url: '',
+    printedKey: null,
+    stdout: '',
+    stderr: '',
+    kill: (signal) => void child.kill(signal),
+    ended: once(child, 'close').then(([code]) => code as number | null),
+  };
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    service.stdout += text;
+  });
+  await new Promise<void>((resolve, reject) => {
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      service.stderr += text;
+      const listening = /Posthorn listens on (\S+);/.exec(service.stderr);
+      if (listening === null) return;
+      service.url = listening[1] as string;
+      service.printedKey = /^ {2}(ph_\S+)$/m.exec(service.stderr)?.[1] ?? null;
+      resolve();
+    });
+    child.once('close', () => reject(new Error(`serve ended before it listened: ${service.stderr}`)));
+  });
+  return service;
 }
