@@ -3,7 +3,7 @@
 var version = process.versions.node.split('.').map(Number);
 
 if (version[0] > 22 || (version[0] === 22 && version[1] >= 19)) {
-  import('../dist/cli/main.js').then(function (cli) {
+  void import('../dist/cli/main.js').then(function (cli) {
     return cli.runAsProcess();
   });
 } else {

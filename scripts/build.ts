@@ -1,0 +1,25 @@
+/** Builds `packages/server/dist`: the compiled sources and the migrations, which the compiler knows nothing of. */
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+
+const root = join(import.meta.dirname, '..');
+const server = join(root, 'packages/server');
+const migrations = 'store/sqlite/migrations';
+
+// A file that has been renamed in src must not live on in dist.
+rmSync(join(server, 'dist'), { recursive: true, force: true });
+
+const compiler = join(root, 'node_modules/typescript/bin/tsc');
+const compiled = spawnSync(process.execPath, [compiler, '-p', join(server, 'tsconfig.build.json')], {
+  cwd: root,
+  stdio: 'inherit',
+});
+if (compiled.error !== undefined) throw compiled.error;
+if (compiled.status !== 0) process.exit(compiled.status ?? 1);
+
+const from = join(server, 'src', migrations);
+if (!existsSync(from)) {
+  throw new Error(`No migrations in ${from}: the built service could not make a database.`);
+}
+cpSync(from, join(server, 'dist', migrations), { recursive: true });
