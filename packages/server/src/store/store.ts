@@ -105,10 +105,7 @@ export interface LeaseRef {
 /** How an attempt ended and what follows. */
 export interface Settlement extends LeaseRef {
   attempt: Attempt;
-  next:
-    | { status: 'delivered' }
-    | { status: 'pending'; dueAt: number }
-    | { status: 'dead'; reason: string };
+  next: { status: 'delivered' } | { status: 'pending'; dueAt: number } | { status: 'dead'; reason: string };
   /** Disable the endpoint for this reason and cancel what waits for it (410 Gone). */
   disableEndpoint?: string;
 }
@@ -238,10 +235,7 @@ export interface Store {
    * that parallel calls can't pass it; with `not_found` when the account isn't there.
    */
   addEndpoint(
-    endpoint: Omit<
-      Endpoint,
-      'createdAt' | 'disabledReason' | 'previousSecret' | 'previousSecretExpiresAt'
-    >,
+    endpoint: Omit<Endpoint, 'createdAt' | 'disabledReason' | 'previousSecret' | 'previousSecretExpiresAt'>,
     maxEndpoints: number,
   ): Promise<Endpoint>;
   getEndpoint(username: string, endpointId: string): Promise<Endpoint | null>;
@@ -343,4 +337,3 @@ export interface Store {
    */
   purge(before: number, limit: number): Promise<{ deleted: number; more: boolean }>;
 }
-
