@@ -1,0 +1,90 @@
+import { idFloor } from '../../clock.ts';
+import type { DeliveryFilter } from '../store.ts';
+import { decodeCursor, pageOf } from '../cursor.ts';
+import { attemptReader } from './attempts.ts';
+import type { EngineContext, SyncStore } from './engine.ts';
+import { type AnyDeliveryRow, HISTORY_AS_DELIVERY, QUEUE_AS_DELIVERY, toDelivery } from './rows.ts';
+
+/** The conditions of a filter that queue and history share. Ids begin with their time: a range of one is a range of the other. */
+function conditions(username: string, filter: DeliveryFilter, before: string | null) {
+  const where = ['username = ?'];
+  const values: (string | number)[] = [username];
+  const add = (sql: string, value: string | number | undefined | null) => {
+    if (value === undefined || value === null) return;
+    where.push(sql);
+    values.push(value);
+  };
+  add('delivery_id < ?', before);
+  add('endpoint_id = ?', filter.endpointId);
+  add('event_id = ?', filter.eventId);
+  add('event = ?', filter.event);
+  add('delivery_id >= ?', filter.since === undefined ? null : idFloor('dlv', filter.since));
+  add('delivery_id < ?', filter.until === undefined ? null : idFloor('dlv', filter.until));
+  return { where, values };
+}
+
+export function deliveryOperations(context: EngineContext): Pick<SyncStore, 'listDeliveries' | 'getDelivery'> {
+  const { db } = context;
+  const readAttempts = attemptReader(context);
+  const pending = db.prepare<[string, string], AnyDeliveryRow>(
+    `SELECT ${QUEUE_AS_DELIVERY} FROM queue WHERE username = ? AND delivery_id = ?`,
+  );
+  const finished = db.prepare<[string, string], AnyDeliveryRow>(
+    `SELECT ${HISTORY_AS_DELIVERY} FROM delivery WHERE username = ? AND delivery_id = ?`,
+  );
+  const bodyOf = db.prepare<[string, string], { body: string }>(
+    'SELECT body FROM event WHERE username = ? AND event_id = ?',
+  );
+  const urlOf = db.prepare<[string, string], { url: string }>(
+    'SELECT url FROM endpoint WHERE username = ? AND endpoint_id = ?',
+  );
+
+  function listQueue(username: string, filter: DeliveryFilter, before: string | null, limit: number) {
+    if (filter.status !== undefined && filter.status !== 'pending') return [];
+    const { where, values } = conditions(username, filter, before);
+    return db
+      .prepare<unknown[], AnyDeliveryRow>(
+        `SELECT ${QUEUE_AS_DELIVERY} FROM queue WHERE ${where.join(' AND ')} ORDER BY delivery_id DESC LIMIT ?`,
+      )
+      .all(...values, limit);
+  }
+
+  function listHistory(username: string, filter: DeliveryFilter, before: string | null, limit: number) {
+    if (filter.status === 'pending') return [];
+    const { where, values } = conditions(username, filter, before);
+    if (filter.status !== undefined) {
+      where.push('status = ?');
+      values.push(filter.status);
+      // Says to the planner what the partial index delivery_failed wants to hear.
+      if (filter.status !== 'delivered') where.push(`status <> 'delivered'`);
+    }
+    return db
+      .prepare<unknown[], AnyDeliveryRow>(
+        `SELECT ${HISTORY_AS_DELIVERY} FROM delivery WHERE ${where.join(' AND ')} ORDER BY delivery_id DESC LIMIT ?`,
+      )
+      .all(...values, limit);
+  }
+
+  return {
+    listDeliveries(username, filter, { limit, cursor }) {
+      const before = cursor === null ? null : (decodeCursor('deliveries', cursor, ['string'])[0] as string);
+      const rows = [
+        ...listQueue(username, filter, before, limit + 1),
+        ...listHistory(username, filter, before, limit + 1),
+      ].sort((a, b) => (a.delivery_id < b.delivery_id ? 1 : -1));
+      return pageOf('deliveries', rows, limit, (row) => [row.delivery_id], toDelivery);
+    },
+
+    getDelivery(username, deliveryId) {
+      const row = pending.get(username, deliveryId) ?? finished.get(username, deliveryId);
+      if (row === undefined) return null;
+      const attemptLog = readAttempts(username, deliveryId);
+      return {
+        ...toDelivery(row),
+        url: attemptLog.at(-1)?.url ?? urlOf.get(username, row.endpoint_id)?.url ?? '',
+        body: bodyOf.get(username, row.event_id)?.body ?? '',
+        attemptLog,
+      };
+    },
+  };
+}

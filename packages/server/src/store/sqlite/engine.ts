@@ -1,0 +1,72 @@
+import { randomBytes } from 'node:crypto';
+import { idFactory, type IdPrefix } from '../../clock.ts';
+import type { Store } from '../store.ts';
+import { accountOperations } from './accounts.ts';
+import type { Database } from './database.ts';
+import { deliveryOperations } from './deliveries.ts';
+import { endpointOperations } from './endpoints.ts';
+import { eventTypeOperations } from './event-types.ts';
+import { eventOperations } from './events.ts';
+import { keyOperations } from './keys.ts';
+import { metaOperations } from './meta.ts';
+import { publishOperations } from './publish.ts';
+import { purgeOperations } from './purge.ts';
+import { queueOperations } from './queue.ts';
+import { replayOperations } from './replays.ts';
+import { statsOperations } from './stats.ts';
+
+/** The contract's operations as they run inside the store's thread: at once, within an open transaction. */
+export type SyncStore = {
+  [Name in Exclude<keyof Store, 'close' | 'ping'>]: (
+    ...args: Parameters<Store[Name]>
+  ) => Awaited<ReturnType<Store[Name]>>;
+};
+
+export type OperationName = keyof SyncStore;
+
+/** What every file of SQL gets. */
+export interface EngineContext {
+  db: Database;
+  /** The store's clock, read when the caller made the call; the same within one operation. */
+  now(): number;
+  nextId(prefix: IdPrefix): string;
+  /** A lease's token: fresh, and unguessable, so that no late worker holds a valid one by accident. */
+  nextToken(): string;
+}
+
+/**
+ * Binds the operations to a connection. They assume an open transaction around each call: `thread.ts` gives many
+ * calls one commit.
+ */
+export function createEngine(db: Database, clock: { now(): number }): SyncStore {
+  const makeId = idFactory();
+  let tokens = Buffer.alloc(0);
+  let used = 0;
+  const context: EngineContext = {
+    db,
+    now: clock.now,
+    nextId: (prefix) => makeId(prefix, clock.now()),
+    nextToken() {
+      if (used === tokens.length) {
+        tokens = randomBytes(16 * 256);
+        used = 0;
+      }
+      used += 16;
+      return tokens.toString('base64url', used - 16, used);
+    },
+  };
+  return {
+    ...metaOperations(context),
+    ...accountOperations(context),
+    ...keyOperations(context),
+    ...eventTypeOperations(context),
+    ...endpointOperations(context),
+    ...publishOperations(context),
+    ...queueOperations(context),
+    ...replayOperations(context),
+    ...deliveryOperations(context),
+    ...eventOperations(context),
+    ...statsOperations(context),
+    ...purgeOperations(context),
+  };
+}

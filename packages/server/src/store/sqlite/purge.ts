@@ -1,0 +1,124 @@
+import type { EngineContext, SyncStore } from './engine.ts';
+import { STAT_INTERVAL_MS } from './stats.ts';
+
+const HOUR_MS = 3_600_000;
+/** Statistics by the minute older than this become statistics by the hour. */
+const MINUTES_KEPT_MS = 26 * HOUR_MS;
+/** The tables of an account by their keys, in an order in which nothing refers to what is gone. */
+const ACCOUNT_TABLES: [table: string, key: string][] = [
+  ['queue', 'delivery_id'],
+  ['attempt', 'seq'],
+  ['delivery', 'seq'],
+  ['event', 'seq'],
+  ['replay', 'replay_id'],
+  ['lane', 'endpoint_id'],
+  ['endpoint', 'endpoint_id'],
+];
+
+export function purgeOperations({ db, now }: EngineContext): Pick<SyncStore, 'purge'> {
+  const deletedAccount = db.prepare<[], { username: string }>(
+    `SELECT username FROM account WHERE status = 'deleted' LIMIT 1`,
+  );
+  const finished = db.prepare<[number], { seq: number; username: string; delivery_id: string; completed_at: number }>(
+    'SELECT seq, username, delivery_id, completed_at FROM delivery ORDER BY seq LIMIT ?',
+  );
+  const deleteDelivery = db.prepare<[number]>('DELETE FROM delivery WHERE seq = ?');
+  const deleteAttempts = db.prepare<[string, string]>('DELETE FROM attempt WHERE username = ? AND delivery_id = ?');
+  // The oldest events first; those with deliveries left stay.
+  const oldEvents = db.prepare<[number, number], { seq: number }>(
+    `SELECT seq FROM event WHERE created_at < ?
+       AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.username = event.username AND q.event_id = event.event_id)
+       AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.username = event.username AND d.event_id = event.event_id)
+       AND seq < (SELECT ifnull((SELECT min(seq) FROM event WHERE created_at >= ?1), 9e15))
+     ORDER BY seq LIMIT ?`,
+  );
+  const deleteEvent = db.prepare<[number]>('DELETE FROM event WHERE seq = ?');
+
+  /** One deleted account's rows, `limit` at most; the account itself when nothing is left. */
+  function purgeAccount(username: string, limit: number): number {
+    for (const [table, key] of ACCOUNT_TABLES) {
+      const { changes } = db
+        .prepare(
+          `DELETE FROM ${table} WHERE username = ? AND ${key} IN (SELECT ${key} FROM ${table} WHERE username = ? LIMIT ?)`,
+        )
+        .run(username, username, limit);
+      if (changes > 0) return changes;
+    }
+    const { changes } = db
+      .prepare(
+        `DELETE FROM stat WHERE username = ? AND at IN (SELECT DISTINCT at FROM stat WHERE username = ? ORDER BY at LIMIT 10)`,
+      )
+      .run(username, username);
+    if (changes > 0) return changes;
+    db.prepare('DELETE FROM account WHERE username = ?').run(username);
+    return 1;
+  }
+
+  /** Merges the oldest minute of statistics that is old enough into its hour; answers whether there was one. */
+  function mergeMinute(): boolean {
+    const oldest = db
+      .prepare<[number], { at: number }>(
+        `SELECT at FROM stat WHERE at < ? AND at % ${HOUR_MS} <> 0 ORDER BY at LIMIT 1`,
+      )
+      .get(now() - MINUTES_KEPT_MS);
+    if (oldest === undefined) return false;
+    const hour = oldest.at - (oldest.at % HOUR_MS);
+    db.prepare(
+      `INSERT INTO stat SELECT username, ?, endpoint_id, event, outcome, latency, sum(count) FROM stat
+       WHERE at > ? AND at < ? GROUP BY username, endpoint_id, event, outcome, latency
+       ON CONFLICT DO UPDATE SET count = count + excluded.count`,
+    ).run(hour, hour, hour + HOUR_MS);
+    db.prepare('DELETE FROM stat WHERE at > ? AND at < ?').run(hour, hour + HOUR_MS);
+    return true;
+  }
+
+  return {
+    purge(before, limit) {
+      let deleted = 0;
+      const gone = deletedAccount.get();
+      if (gone !== undefined) {
+        deleted += purgeAccount(gone.username, limit);
+        if (deleted >= limit) return { deleted, more: true };
+      }
+      const rows = finished.all(limit - deleted).filter((row) => row.completed_at < before);
+      for (const row of rows) {
+        deleted += 1 + deleteAttempts.run(row.username, row.delivery_id).changes;
+        deleteDelivery.run(row.seq);
+      }
+      if (deleted < limit) {
+        for (const { seq } of oldEvents.all(before, limit - deleted)) {
+          deleteEvent.run(seq);
+          deleted += 1;
+        }
+      }
+      if (deleted < limit) {
+        const statBefore = before - (before % STAT_INTERVAL_MS) - HOUR_MS;
+        deleted += db
+          .prepare('DELETE FROM stat WHERE at IN (SELECT DISTINCT at FROM stat WHERE at < ? ORDER BY at LIMIT 10)')
+          .run(statBefore).changes;
+        deleted += db
+          .prepare(`DELETE FROM replay WHERE created_at < ? AND status <> 'running'`)
+          .run(before).changes;
+        deleted += db
+          .prepare(
+            `DELETE FROM endpoint WHERE status = 'deleted' AND deleted_at < ?
+               AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.username = endpoint.username AND q.endpoint_id = endpoint.endpoint_id)
+               AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.username = endpoint.username AND d.endpoint_id = endpoint.endpoint_id)`,
+          )
+          .run(before).changes;
+        deleted += db
+          .prepare(
+            `UPDATE endpoint SET previous_secret = NULL, previous_secret_expires_at = NULL
+             WHERE previous_secret_expires_at <= ?`,
+          )
+          .run(now()).changes;
+        db.prepare(
+          `DELETE FROM lane WHERE NOT EXISTS
+             (SELECT 1 FROM endpoint e WHERE e.username = lane.username AND e.endpoint_id = lane.endpoint_id)`,
+        ).run();
+        if (mergeMinute()) deleted += 1;
+      }
+      return { deleted, more: deleted > 0 };
+    },
+  };
+}

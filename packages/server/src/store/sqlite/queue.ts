@@ -1,0 +1,242 @@
+import { PosthornError } from '../../errors.ts';
+import type { DeliveryStatus } from '../../model.ts';
+import type { Claimed, Lease, LeasedEvent, LeaseOffer, SettleResult, Settlement } from '../store.ts';
+import { attemptWriter } from './attempts.ts';
+import type { EngineContext, SyncStore } from './engine.ts';
+import { laneBook, laneCapacity } from './lanes.ts';
+import {
+  type AnyDeliveryRow,
+  cancelReason,
+  deliveryMoves,
+  HISTORY_AS_DELIVERY,
+  LEASED_ENDPOINT_COLUMNS,
+  type LeasedEndpointRow,
+  QUEUE_AS_DELIVERY,
+  type QueueRow,
+  toDelivery,
+  toLeasedEndpoint,
+} from './rows.ts';
+import { statCounter } from './stats.ts';
+
+/** How many deliveries of a deleted or disabled endpoint one claim cancels when it comes by. */
+const CANCEL_PER_VISIT = 500;
+
+interface LaneRow {
+  username: string;
+  endpoint_id: string;
+}
+
+export function queueOperations(
+  context: EngineContext,
+): Pick<SyncStore, 'recover' | 'claim' | 'settle' | 'release' | 'retryDelivery'> {
+  const { db, now, nextToken } = context;
+  const lanes = laneBook(context);
+  const moves = deliveryMoves(context);
+  const writeAttempt = attemptWriter(context);
+  const count = statCounter(context);
+
+  // lane_next, oldest first: a lane that was just served comes after those that fell due before it was.
+  const dueLanes = db.prepare<[number, number], LaneRow>(
+    `SELECT username, endpoint_id FROM lane
+     WHERE next_at IS NOT NULL AND next_at <= ? AND parked = 0 ORDER BY next_at LIMIT ?`,
+  );
+  const endpointOf = db.prepare<[string, string], LeasedEndpointRow>(
+    `SELECT ${LEASED_ENDPOINT_COLUMNS} FROM endpoint e WHERE e.username = ? AND e.endpoint_id = ?`,
+  );
+  // queue_lane: the first rows of the range are the answer, however many are behind them.
+  const dueRows = db.prepare<[string, string, number, number, number], QueueRow>(
+    `SELECT * FROM queue WHERE username = ? AND endpoint_id = ? AND leased = ? AND due_at <= ?
+     ORDER BY due_at LIMIT ?`,
+  );
+  const lease = db.prepare(
+    `UPDATE queue SET leased = 1, leased_at = ?, due_at = ?, token = ? WHERE username = ? AND delivery_id = ?`,
+  );
+  const bodyOf = db.prepare<[string, string], { body: string }>(
+    'SELECT body FROM event WHERE username = ? AND event_id = ?',
+  );
+  const queued = db.prepare<[string, string], QueueRow>(
+    'SELECT * FROM queue WHERE username = ? AND delivery_id = ?',
+  );
+  const reschedule = db.prepare(
+    `UPDATE queue SET attempts = ?, failures = ?, manual = 0, due_at = ?, leased = 0, leased_at = NULL, token = NULL
+     WHERE username = ? AND delivery_id = ?`,
+  );
+  const unlease = db.prepare(
+    `UPDATE queue SET due_at = ?, leased = 0, leased_at = NULL, token = NULL WHERE username = ? AND delivery_id = ?`,
+  );
+  const dueNow = db.prepare(
+    'UPDATE queue SET due_at = ?, manual = 1 WHERE username = ? AND delivery_id = ? AND leased = 0',
+  );
+  const liveAccount = db.prepare<[string]>(`SELECT 1 FROM account WHERE username = ? AND status <> 'deleted'`);
+  const disable = db.prepare(
+    `UPDATE endpoint SET status = 'disabled', disabled_reason = ?
+     WHERE username = ? AND endpoint_id = ? AND status = 'enabled'`,
+  );
+  const finished = db.prepare<[string, string], AnyDeliveryRow>(
+    `SELECT ${HISTORY_AS_DELIVERY} FROM delivery WHERE username = ? AND delivery_id = ?`,
+  );
+  const pending = db.prepare<[string, string], AnyDeliveryRow>(
+    `SELECT ${QUEUE_AS_DELIVERY} FROM queue WHERE username = ? AND delivery_id = ?`,
+  );
+
+  function claim(offer: LeaseOffer): Claimed {
+    const leases: Lease[] = [];
+    const events = new Map<string, LeasedEvent>();
+    const due = offer.limit > 0 ? dueLanes.all(now(), offer.limit) : [];
+    const share = Math.max(1, Math.floor(offer.limit / Math.max(1, due.length)));
+    for (const { username, endpoint_id: endpointId } of due) {
+      if (leases.length >= offer.limit) break;
+      const row = endpointOf.get(username, endpointId);
+      if (row === undefined || row.status !== 'enabled') {
+        moves.cancelWaiting(username, endpointId, cancelReason(row?.status), CANCEL_PER_VISIT);
+        lanes.served(username, endpointId, false);
+        continue;
+      }
+      const free = laneCapacity(offer, row.rate_limit_per_second) - lanes.leased(username, endpointId);
+      const take = Math.min(free, share, offer.limit - leases.length);
+      let rows: QueueRow[] = [];
+      if (take > 0) {
+        rows = dueRows.all(username, endpointId, 1, now(), take); // leases that ran out, first
+        if (rows.length < take) {
+          rows = rows.concat(dueRows.all(username, endpointId, 0, now(), take - rows.length));
+        }
+      }
+      const endpoint = toLeasedEndpoint(row);
+      for (const delivery of rows) {
+        const token = nextToken();
+        const leasedUntil = now() + offer.leaseMs;
+        lease.run(now(), leasedUntil, token, username, delivery.delivery_id);
+        leases.push({
+          deliveryId: delivery.delivery_id,
+          username,
+          token,
+          leasedUntil,
+          attempts: delivery.attempts,
+          failures: delivery.failures,
+          manual: delivery.manual === 1,
+          event: eventOf(events, delivery),
+          endpoint,
+        });
+      }
+      lanes.served(username, endpointId, rows.length >= free);
+    }
+    return { leases, nextDueAt: lanes.nextAt() };
+  }
+
+  /** The event's body, read once a claim however many endpoints it goes to. */
+  function eventOf(events: Map<string, LeasedEvent>, delivery: QueueRow): LeasedEvent {
+    const key = `${delivery.username} ${delivery.event_id}`;
+    let event = events.get(key);
+    if (event === undefined) {
+      const stored = bodyOf.get(delivery.username, delivery.event_id);
+      if (stored === undefined) throw new PosthornError('internal', `event of ${delivery.delivery_id} is gone`);
+      event = { eventId: delivery.event_id, event: delivery.event, body: stored.body };
+      events.set(key, event);
+    }
+    return event;
+  }
+
+  function settleOne(settlement: Settlement): SettleResult {
+    const { username, deliveryId, token, attempt, next } = settlement;
+    const row = queued.get(username, deliveryId);
+    if (row === undefined || row.leased === 0 || row.token !== token) return { outcome: 'stale' };
+    writeAttempt(username, deliveryId, attempt);
+    count(username, row.endpoint_id, row.event, attempt.outcome, attempt.startedAt, attempt.durationMs);
+    row.attempts += 1;
+    if (settlement.disableEndpoint !== undefined) {
+      disable.run(settlement.disableEndpoint, username, row.endpoint_id);
+    }
+    let status: DeliveryStatus = next.status;
+    if (next.status === 'pending') {
+      const endpoint = endpointOf.get(username, row.endpoint_id);
+      if (endpoint?.status === 'enabled') {
+        reschedule.run(row.attempts, row.failures + 1, next.dueAt, username, deliveryId);
+        lanes.lookBy(username, row.endpoint_id, next.dueAt);
+      } else {
+        status = 'cancelled';
+        moves.finish(row, status, cancelReason(endpoint?.status));
+      }
+    } else {
+      moves.finish(row, next.status, next.status === 'dead' ? next.reason : null);
+      if (next.status === 'dead') {
+        count(username, row.endpoint_id, row.event, 'dead', attempt.startedAt, 0);
+      }
+    }
+    // Last, when this delivery itself no longer waits.
+    if (settlement.disableEndpoint !== undefined) {
+      const more = moves.cancelWaiting(username, row.endpoint_id, cancelReason('disabled'), CANCEL_PER_VISIT);
+      if (more) lanes.lookBy(username, row.endpoint_id, now());
+    }
+    return { outcome: 'settled', status };
+  }
+
+  return {
+    recover() {
+      // Lane by lane, by index: a large queue isn't scanned.
+      const held = db.prepare<[string, string], { n: number }>(
+        'SELECT count(*) AS n FROM queue WHERE username = ? AND endpoint_id = ? AND leased = 1',
+      );
+      const free = db.prepare(
+        `UPDATE queue SET leased = 0, leased_at = NULL, token = NULL, due_at = ?
+         WHERE username = ? AND endpoint_id = ? AND leased = 1`,
+      );
+      let freed = 0;
+      const all = db.prepare<[], LaneRow>('SELECT username, endpoint_id FROM lane WHERE next_at IS NOT NULL').all();
+      for (const { username, endpoint_id: endpointId } of all) {
+        const { n } = held.get(username, endpointId) as { n: number };
+        if (n === 0) continue;
+        free.run(now(), username, endpointId);
+        lanes.lookBy(username, endpointId, now());
+        freed += n;
+      }
+      return freed;
+    },
+
+    claim,
+
+    settle(settlements, offer) {
+      const lanesOf = new Map<string, LaneRow>();
+      const results = settlements.map((settlement) => {
+        const row = queued.get(settlement.username, settlement.deliveryId);
+        if (row !== undefined) lanesOf.set(row.endpoint_id, row);
+        return settleOne(settlement);
+      });
+      for (const { username, endpoint_id: endpointId } of lanesOf.values()) {
+        lanes.slotFreed(username, endpointId);
+      }
+      return { results, ...(offer === null ? { leases: [], nextDueAt: lanes.nextAt() } : claim(offer)) };
+    },
+
+    release(leases) {
+      for (const { username, deliveryId, token } of leases) {
+        const row = queued.get(username, deliveryId);
+        if (row === undefined || row.leased === 0 || row.token !== token) continue;
+        const endpoint = endpointOf.get(username, row.endpoint_id);
+        if (endpoint?.status === 'enabled') {
+          unlease.run(now(), username, deliveryId);
+          lanes.lookBy(username, row.endpoint_id, now());
+        } else {
+          moves.finish(row, 'cancelled', cancelReason(endpoint?.status));
+        }
+      }
+    },
+
+    retryDelivery(username, deliveryId) {
+      const row = pending.get(username, deliveryId) ?? finished.get(username, deliveryId);
+      if (row === undefined || liveAccount.get(username) === undefined) return null;
+      const endpoint = endpointOf.get(username, row.endpoint_id);
+      if (endpoint?.status !== 'enabled') {
+        throw new PosthornError(
+          'invalid_parameter',
+          endpoint?.status === 'disabled'
+            ? `endpoint ${row.endpoint_id} is disabled: enable it before retrying its deliveries`
+            : `endpoint ${row.endpoint_id} is deleted: its deliveries can't be retried`,
+        );
+      }
+      if (row.status === 'pending') dueNow.run(now(), username, deliveryId);
+      else moves.revive(row);
+      lanes.lookBy(username, row.endpoint_id, now());
+      return toDelivery(pending.get(username, deliveryId) as AnyDeliveryRow);
+    },
+  };
+}

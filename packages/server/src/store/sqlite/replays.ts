@@ -1,0 +1,205 @@
+import { idFloor } from '../../clock.ts';
+import { PosthornError } from '../../errors.ts';
+import type { Replay, ReplayKind } from '../../model.ts';
+import type { EngineContext, SyncStore } from './engine.ts';
+import { laneBook } from './lanes.ts';
+import { type AnyDeliveryRow, deliveryMoves, HISTORY_AS_DELIVERY } from './rows.ts';
+
+interface ReplayRow {
+  username: string;
+  replay_id: string;
+  endpoint_id: string;
+  kind: ReplayKind;
+  status: Replay['status'];
+  since: number;
+  until: number;
+  matched: number;
+  done: number;
+  position: string;
+  created_at: number;
+}
+
+interface EventRow {
+  seq: number;
+  event_id: string;
+  event: string;
+}
+
+function toReplay(row: ReplayRow): Replay {
+  return {
+    replayId: row.replay_id,
+    username: row.username,
+    endpointId: row.endpoint_id,
+    kind: row.kind,
+    status: row.status,
+    matched: row.matched,
+    done: row.done,
+    createdAt: row.created_at,
+  };
+}
+
+/** An event that this endpoint subscribes to now and that no endpoint was singled out for but this one. */
+const SUBSCRIBED = `(only_endpoint_id IS NULL OR only_endpoint_id = @endpointId)
+  AND EXISTS (SELECT 1 FROM subscription s
+    WHERE s.username = event.username AND s.event = event.event AND s.endpoint_id = @endpointId)`;
+const IN_QUEUE = `EXISTS (SELECT 1 FROM queue q
+  WHERE q.username = event.username AND q.event_id = event.event_id AND q.endpoint_id = @endpointId)`;
+const IN_HISTORY = `EXISTS (SELECT 1 FROM delivery d
+  WHERE d.username = event.username AND d.event_id = event.event_id AND d.endpoint_id = @endpointId)`;
+
+/** Which events a walk of `missing` or `all` takes. */
+const EVENT_MATCH = {
+  missing: `${SUBSCRIBED} AND NOT ${IN_QUEUE} AND NOT ${IN_HISTORY}`,
+  all: `NOT ${IN_QUEUE} AND (${IN_HISTORY} OR (${SUBSCRIBED}))`,
+};
+
+export function replayOperations(
+  context: EngineContext,
+): Pick<SyncStore, 'createReplay' | 'getReplay' | 'cancelReplay' | 'advanceReplays'> {
+  const { db, now, nextId } = context;
+  const lanes = laneBook(context);
+  const moves = deliveryMoves(context);
+  const endpointStatus = db.prepare<[string, string], { status: string }>(
+    'SELECT status FROM endpoint WHERE username = ? AND endpoint_id = ?',
+  );
+  const insert = db.prepare(
+    `INSERT INTO replay (username, replay_id, endpoint_id, kind, status, since, until, matched, done, position, created_at)
+     VALUES (?, ?, ?, ?, 'running', ?, ?, ?, 0, '', ?)`,
+  );
+  const select = db.prepare<[string, string], ReplayRow>(
+    'SELECT * FROM replay WHERE username = ? AND replay_id = ?',
+  );
+  const running = db.prepare<[], ReplayRow>(`SELECT * FROM replay WHERE status = 'running'`);
+  const update = db.prepare(
+    'UPDATE replay SET status = ?, done = ?, position = ? WHERE username = ? AND replay_id = ?',
+  );
+  // `failed` walks delivery_endpoint by delivery id.
+  const failed = db.prepare<[string, string, string, string, number], AnyDeliveryRow>(
+    `SELECT ${HISTORY_AS_DELIVERY} FROM delivery
+     WHERE username = ? AND endpoint_id = ? AND delivery_id > ? AND delivery_id < ? AND status <> 'delivered'
+     ORDER BY delivery_id LIMIT ?`,
+  );
+  const countFailed = db.prepare<[string, string, string, string], { n: number }>(
+    `SELECT count(*) AS n FROM delivery
+     WHERE username = ? AND endpoint_id = ? AND delivery_id >= ? AND delivery_id < ? AND status <> 'delivered'`,
+  );
+  const finishedFor = db.prepare<[string, string, string], AnyDeliveryRow>(
+    `SELECT ${HISTORY_AS_DELIVERY} FROM delivery WHERE username = ? AND event_id = ? AND endpoint_id = ?`,
+  );
+
+  /** `missing` and `all` look at events in the order of acceptance, `scan` of them a step, and take those that match. */
+  function eventStep(replay: ReplayRow, scan: number): { events: EventRow[]; position: string; ended: boolean } {
+    const after = replay.position === '' ? 0 : Number(replay.position);
+    const window = db
+      .prepare<[string, number, number, number, number], { first: number | null; last: number | null; n: number }>(
+        `SELECT min(seq) AS first, max(seq) AS last, count(*) AS n FROM
+           (SELECT seq FROM event WHERE username = ? AND created_at >= ? AND created_at < ? AND seq > ?
+            ORDER BY created_at, seq LIMIT ?)`,
+      )
+      .get(replay.username, replay.since, replay.until, after, scan);
+    if (window === undefined || window.last === null) return { events: [], position: replay.position, ended: true };
+    const events = db
+      .prepare<unknown[], EventRow>(
+        `SELECT seq, event_id, event FROM event
+         WHERE seq > @after AND seq <= @last AND username = @username AND created_at >= @since AND created_at < @until
+           AND ${EVENT_MATCH[replay.kind as 'missing' | 'all']} ORDER BY seq`,
+      )
+      .all({
+        after,
+        last: window.last,
+        username: replay.username,
+        since: replay.since,
+        until: replay.until,
+        endpointId: replay.endpoint_id,
+      });
+    return { events, position: String(window.last), ended: window.n < scan };
+  }
+
+  /** One step of a replay; answers how many deliveries it made due. */
+  function step(replay: ReplayRow, limit: number): number {
+    const { username, endpoint_id: endpointId } = replay;
+    let made = 0;
+    let position = replay.position;
+    let ended = false;
+    if (replay.kind === 'failed') {
+      const from = position === '' ? idFloor('dlv', replay.since) : position;
+      const rows = failed.all(username, endpointId, from, idFloor('dlv', replay.until), limit);
+      for (const row of rows) moves.revive(row);
+      made = rows.length;
+      position = rows.at(-1)?.delivery_id ?? position;
+      ended = rows.length < limit;
+    } else {
+      const walked = eventStep(replay, limit);
+      ({ position, ended } = walked);
+      for (const event of walked.events) {
+        const row = finishedFor.get(username, event.event_id, endpointId);
+        if (row !== undefined) {
+          moves.revive(row);
+        } else {
+          moves.enqueue(
+            { username, deliveryId: nextId('dlv'), endpointId, eventId: event.event_id, event: event.event },
+            true,
+            null,
+          );
+        }
+      }
+      made = walked.events.length;
+    }
+    if (made > 0) lanes.lookBy(username, endpointId, now());
+    update.run(ended ? 'done' : 'running', replay.done + made, position, username, replay.replay_id);
+    return made;
+  }
+
+  return {
+    createReplay({ username, endpointId, kind, since, until }) {
+      const status = endpointStatus.get(username, endpointId)?.status;
+      if (status === undefined || status === 'deleted') return null;
+      if (status === 'disabled') {
+        throw new PosthornError(
+          'invalid_parameter',
+          `endpoint ${endpointId} is disabled: enable it before replaying to it`,
+        );
+      }
+      // What is accepted from now on isn't part of it.
+      const end = Math.min(until, now() + 1);
+      const matched =
+        kind === 'failed'
+          ? countFailed.get(username, endpointId, idFloor('dlv', since), idFloor('dlv', end))?.n
+          : db
+              .prepare<unknown[], { n: number }>(
+                `SELECT count(*) AS n FROM event
+                 WHERE username = @username AND created_at >= @since AND created_at < @end AND ${EVENT_MATCH[kind]}`,
+              )
+              .get({ username, since, end, endpointId })?.n;
+      const replayId = nextId('rpl');
+      insert.run(username, replayId, endpointId, kind, since, end, matched ?? 0, now());
+      return toReplay(select.get(username, replayId) as ReplayRow);
+    },
+
+    getReplay(username, replayId) {
+      const row = select.get(username, replayId);
+      return row === undefined ? null : toReplay(row);
+    },
+
+    cancelReplay(username, replayId) {
+      const row = select.get(username, replayId);
+      if (row === undefined) return null;
+      if (row.status === 'running') update.run('cancelled', row.done, row.position, username, replayId);
+      return toReplay(select.get(username, replayId) as ReplayRow);
+    },
+
+    advanceReplays(limit, laneBacklog) {
+      let made = 0;
+      for (const replay of running.all()) {
+        const { username, endpoint_id: endpointId } = replay;
+        if (endpointStatus.get(username, endpointId)?.status !== 'enabled') {
+          update.run('cancelled', replay.done, replay.position, username, replay.replay_id);
+          continue;
+        }
+        if (lanes.dueWaiting(username, endpointId, laneBacklog) >= laneBacklog) continue;
+        made += step(replay, limit);
+      }
+      return { made, running: running.get() !== undefined };
+    },
+  };
+}

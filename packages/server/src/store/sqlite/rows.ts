@@ -1,0 +1,184 @@
+import type { Delivery, DeliveryStatus } from '../../model.ts';
+import type { LeasedEndpoint } from '../store.ts';
+import type { EngineContext } from './engine.ts';
+
+export interface QueueRow {
+  username: string;
+  delivery_id: string;
+  endpoint_id: string;
+  event_id: string;
+  event: string;
+  attempts: number;
+  failures: number;
+  manual: number;
+  created_at: number;
+  due_at: number;
+  leased: number;
+  leased_at: number | null;
+  token: string | null;
+}
+
+export interface DeliveryRow {
+  username: string;
+  delivery_id: string;
+  endpoint_id: string;
+  event_id: string;
+  event: string;
+  status: DeliveryStatus;
+  status_reason: string | null;
+  attempts: number;
+  created_at: number;
+  completed_at: number;
+}
+
+/** A delivery wherever it is: `due_at` and `leased_at` of the queue, or `completed_at` of the history. */
+export interface AnyDeliveryRow extends Omit<DeliveryRow, 'completed_at'> {
+  completed_at: number | null;
+  next_attempt_at: number | null;
+}
+
+/** Selects {@link AnyDeliveryRow} from `queue`. */
+export const QUEUE_AS_DELIVERY = `username, delivery_id, endpoint_id, event_id, event, 'pending' AS status,
+  NULL AS status_reason, attempts, created_at, NULL AS completed_at, ifnull(leased_at, due_at) AS next_attempt_at`;
+/** Selects {@link AnyDeliveryRow} from `delivery`. */
+export const HISTORY_AS_DELIVERY = `username, delivery_id, endpoint_id, event_id, event, status,
+  status_reason, attempts, created_at, completed_at, NULL AS next_attempt_at`;
+
+export function toDelivery(row: AnyDeliveryRow): Delivery {
+  return {
+    deliveryId: row.delivery_id,
+    username: row.username,
+    eventId: row.event_id,
+    event: row.event,
+    endpointId: row.endpoint_id,
+    status: row.status,
+    statusReason: row.status_reason,
+    attempts: row.attempts,
+    createdAt: row.created_at,
+    nextAttemptAt: row.next_attempt_at,
+    completedAt: row.completed_at,
+  };
+}
+
+export interface LeasedEndpointRow {
+  endpoint_id: string;
+  url: string;
+  status: 'enabled' | 'disabled' | 'deleted';
+  secret: string;
+  previous_secret: string | null;
+  previous_secret_expires_at: number | null;
+  headers: string | null;
+  rate_limit_per_second: number | null;
+  timeout_ms: number | null;
+}
+
+export const LEASED_ENDPOINT_COLUMNS = `e.endpoint_id, e.url, e.status, e.secret, e.previous_secret,
+  e.previous_secret_expires_at, e.headers, e.rate_limit_per_second, e.timeout_ms`;
+
+export function toLeasedEndpoint(row: LeasedEndpointRow): LeasedEndpoint {
+  return {
+    endpointId: row.endpoint_id,
+    url: row.url,
+    secret: row.secret,
+    previousSecret: row.previous_secret,
+    previousSecretExpiresAt: row.previous_secret_expires_at,
+    headers: row.headers,
+    rateLimitPerSecond: row.rate_limit_per_second,
+    timeoutMs: row.timeout_ms,
+  };
+}
+
+/** Moves deliveries between the queue and the history. */
+export function deliveryMoves({ db, now }: EngineContext) {
+  const enqueue = db.prepare(
+    `INSERT INTO queue (username, delivery_id, endpoint_id, event_id, event, attempts, failures, manual, created_at,
+                        due_at, leased, leased_at, token)
+     VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?)`,
+  );
+  const dequeue = db.prepare<[string, string]>('DELETE FROM queue WHERE username = ? AND delivery_id = ?');
+  const append = db.prepare(
+    `INSERT INTO delivery (username, delivery_id, endpoint_id, event_id, event, status, status_reason, attempts,
+                           created_at, completed_at)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+  );
+  const forget = db.prepare<[string, string]>('DELETE FROM delivery WHERE username = ? AND delivery_id = ?');
+  // Expired leases count as waiting: whoever held one can no longer settle it.
+  const waiting = db.prepare<[string, string, number, number], QueueRow>(
+    `SELECT * FROM queue WHERE username = ? AND endpoint_id = ? AND (leased = 0 OR due_at <= ?) LIMIT ?`,
+  );
+
+  function finish(row: QueueRow, status: Exclude<DeliveryStatus, 'pending'>, reason: string | null): void {
+    dequeue.run(row.username, row.delivery_id);
+    append.run(
+      row.username,
+      row.delivery_id,
+      row.endpoint_id,
+      row.event_id,
+      row.event,
+      status,
+      reason,
+      row.attempts,
+      row.created_at,
+      now(),
+    );
+  }
+
+  return {
+    finish,
+
+    /** Puts a new delivery into the queue, waiting or leased. */
+    enqueue(
+      delivery: { username: string; deliveryId: string; endpointId: string; eventId: string; event: string },
+      manual: boolean,
+      lease: { token: string; until: number } | null,
+    ): void {
+      enqueue.run(
+        delivery.username,
+        delivery.deliveryId,
+        delivery.endpointId,
+        delivery.eventId,
+        delivery.event,
+        0,
+        manual ? 1 : 0,
+        now(),
+        lease === null ? now() : lease.until,
+        lease === null ? 0 : 1,
+        lease === null ? null : now(),
+        lease === null ? null : lease.token,
+      );
+    },
+
+    /** Makes a finished delivery pending and due; its schedule begins anew and its next attempt is manual. */
+    revive(row: AnyDeliveryRow): void {
+      forget.run(row.username, row.delivery_id);
+      enqueue.run(
+        row.username,
+        row.delivery_id,
+        row.endpoint_id,
+        row.event_id,
+        row.event,
+        row.attempts,
+        1,
+        row.created_at,
+        now(),
+        0,
+        null,
+        null,
+      );
+    },
+
+    /** Cancels what waits for an endpoint, at most `limit` of it; answers whether more is left. */
+    cancelWaiting(username: string, endpointId: string, reason: string, limit: number): boolean {
+      const rows = waiting.all(username, endpointId, now(), limit);
+      for (const row of rows) finish(row, 'cancelled', reason);
+      return rows.length === limit;
+    },
+  };
+}
+
+export type DeliveryMoves = ReturnType<typeof deliveryMoves>;
+
+/** Why a delivery ended as `cancelled`. */
+export function cancelReason(endpointStatus: string | undefined): string {
+  return endpointStatus === 'disabled' ? 'endpoint disabled' : 'endpoint deleted';
+}

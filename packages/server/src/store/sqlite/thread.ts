@@ -1,0 +1,100 @@
+/**
+ * The store's thread. A writer gives all calls that have arrived one transaction and one fsync (group commit): nobody
+ * waits for company, and the longer a commit takes the more share the next one. A reader answers the lists, so that
+ * a slow one holds up no commit.
+ */
+import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { PosthornError } from '../../errors.ts';
+import { openDatabase, toPosthornError } from './database.ts';
+import { createEngine, type SyncStore } from './engine.ts';
+
+export interface ThreadData {
+  path: string;
+  readonly: boolean;
+  port: MessagePort;
+}
+
+export interface Call {
+  id: number;
+  /** The caller's clock at the call. */
+  now: number;
+  name: string;
+  args: unknown[];
+}
+
+export interface Reply {
+  id: number;
+  value?: unknown;
+  error?: { kind: PosthornError['kind']; message: string; field?: string; retryAfterSeconds?: number };
+}
+
+/** More calls than these wait for the next commit, so that none waits long for an answer. */
+const MAX_CALLS_A_COMMIT = 256;
+
+function toReplyError(error: unknown): NonNullable<Reply['error']> {
+  const { kind, message, field, retryAfterSeconds } = toPosthornError(error);
+  return { kind, message, field, retryAfterSeconds };
+}
+
+function serve({ path, readonly, port }: ThreadData): void {
+  const db = openDatabase(path, { readonly });
+  let nowMs = 0;
+  const engine = createEngine(db, { now: () => nowMs });
+
+  function run(call: Call): unknown {
+    nowMs = call.now;
+    if (call.name === 'ping') return null;
+    const operation = engine[call.name as keyof SyncStore] as (...args: unknown[]) => unknown;
+    return operation(...call.args);
+  }
+
+  function runAlone(call: Call): Reply {
+    try {
+      return { id: call.id, value: run(call) };
+    } catch (error) {
+      return { id: call.id, error: toReplyError(error) };
+    }
+  }
+
+  /** One transaction for all; a call that fails is undone alone. */
+  function commit(calls: Call[]): Reply[] {
+    try {
+      db.exec('BEGIN IMMEDIATE');
+      const replies = calls.map((call): Reply => {
+        db.exec('SAVEPOINT call');
+        const reply = runAlone(call);
+        // A full disk may have ended the whole transaction: then none of these calls happened.
+        if (!db.inTransaction) throw new PosthornError('unavailable', reply.error?.message ?? 'the disk failed');
+        if (reply.error !== undefined) db.exec('ROLLBACK TO call');
+        db.exec('RELEASE call');
+        return reply;
+      });
+      if (calls.some(({ name }) => name === 'ping')) db.pragma('user_version = 0'); // makes the commit write
+      db.exec('COMMIT');
+      return replies;
+    } catch (error) {
+      if (db.inTransaction) db.exec('ROLLBACK');
+      const refused = toReplyError(error);
+      return calls.map(({ id }) => ({ id, error: refused }));
+    }
+  }
+
+  port.on('message', (first: Call | 'close') => {
+    const calls: Call[] = [];
+    let next: Call | 'close' | undefined = first;
+    while (next !== undefined && next !== 'close') {
+      calls.push(next);
+      if (calls.length === MAX_CALLS_A_COMMIT) break;
+      next = receiveMessageOnPort(port)?.message as Call | 'close' | undefined;
+    }
+    if (calls.length > 0) port.postMessage(readonly ? calls.map(runAlone) : commit(calls));
+    if (next === 'close') {
+      db.close();
+      port.postMessage('closed');
+      port.close();
+    }
+  });
+  port.postMessage('open');
+}
+
+serve(workerData as ThreadData);
