@@ -1,0 +1,546 @@
+/**
+ * Runs deliveries: takes leases (from a publish, a settlement or a claim), attempts them lane by lane, and writes their
+ * ends in batches. What one attempt is stands in {@link ./deliver.ts}; here is only who goes when.
+ *
+ * A held lease is `ready` → `running` → `settling`, and its slot is free again only when the store has taken the
+ * settlement: so a store that is away stops the intake by itself.
+ */
+import type { Clock } from '../clock.ts';
+import { PosthornError } from '../errors.ts';
+import type { Attempt } from '../model.ts';
+import type {
+  Claimed,
+  Lease,
+  LeaseOffer,
+  LeaseRef,
+  SettleResult,
+  Settlement,
+  Store,
+} from '../store/store.ts';
+import { deliver, type DeliverContext, type Opener } from './deliver.ts';
+import { Lanes } from './lanes.ts';
+import type { Requester } from './request.ts';
+
+const LEASE_MS = 90_000;
+/** What must be left of a lease beside the attempt's time limit, to settle it before it ends. */
+const LEASE_MARGIN_MS = 5_000;
+const MAX_SETTLE_BATCH = 200;
+const BACKOFF_MIN_MS = 100;
+const BACKOFF_MAX_MS = 5_000;
+/** How long {@link Dispatcher.stop} waits for the store beyond the grace of the attempts. */
+const STOP_STORE_MS = 2_000;
+/**
+ * Leases of a publish that was under way while their endpoint changed may carry its old state: for this time after a
+ * change they are given back and claimed anew.
+ */
+const CHANGE_MEMORY_MS = 5_000;
+
+export interface DispatcherOptions {
+  store: Store;
+  requester: Requester;
+  open: Opener;
+  clock: Clock;
+  /** `Posthorn-Webhook/<version>`. */
+  userAgent: string;
+  settings: {
+    /** The delay before each retry. */
+    retryScheduleMs: readonly number[];
+    /** For endpoints that have none of their own. */
+    timeoutMs: number;
+    /** Attempts of one endpoint at once. */
+    laneLimit: number;
+    /** Attempts at once in all. */
+    inFlightLimit: number;
+    /** How far a retry's delay may stray, as a part of it; default 0.1. */
+    retryJitter?: number;
+    /** Claims are made at least this often, for work that nobody announced; default 1000. */
+    pollMs?: number;
+  };
+  /** Told of every attempt once the store has judged its settlement. */
+  onAttempt?: (report: AttemptReport) => void;
+  /** Told of what failed on our side; the dispatcher goes on. */
+  onError?: (message: string, error: unknown) => void;
+}
+
+/** An attempt and what it led to. */
+export interface AttemptReport {
+  username: string;
+  eventId: string;
+  /** The event type's name. */
+  event: string;
+  deliveryId: string;
+  endpointId: string;
+  attempt: Attempt;
+  /** `stale`: the lease had ended and somebody else owns the delivery; nothing was written. */
+  next: 'delivered' | 'pending' | 'dead' | 'cancelled' | 'stale';
+  /** Unix ms; null unless `next` is `pending`. */
+  nextAttemptAt: number | null;
+}
+
+interface Held {
+  lease: Lease;
+  state: 'ready' | 'running' | 'settling';
+  readonly endpointId: string;
+  readonly rateLimitPerSecond: number | null;
+  settlement: Settlement | null;
+  /** A lease of the same delivery that arrived while the store had this one's settlement. */
+  newer: Lease | null;
+}
+
+/**
+ * @example
+ * const dispatcher = new Dispatcher({ store, requester, open, clock, userAgent, settings });
+ * await store.recover();
+ * dispatcher.start();
+ * …
+ * await dispatcher.stop(8_000); // then requester.close(), then store.close()
+ */
+export class Dispatcher {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #settings: DispatcherOptions['settings'];
+  readonly #pollMs: number;
+  readonly #context: DeliverContext;
+  readonly #onAttempt: (report: AttemptReport) => void;
+  readonly #onError: (message: string, error: unknown) => void;
+  readonly #lanes: Lanes<Held>;
+  /** By delivery id. */
+  readonly #held = new Map<string, Held>();
+  readonly #abort = new AbortController();
+  #phase: 'new' | 'running' | 'stopped' = 'new';
+  #stopping: Promise<void> | null = null;
+
+  /** Attempts that ended and that the store hasn't been told of yet. */
+  #outbox: Held[] = [];
+  #settling = false;
+  #batchLimit = MAX_SETTLE_BATCH;
+  #settleFailures = 0;
+  #cancelSettleRetry: (() => void) | null = null;
+
+  #claiming = false;
+  #claimFailures = 0;
+  /** Unix ms; infinite when nothing is known to wait. */
+  #nextClaimAt = Number.POSITIVE_INFINITY;
+  /** Monotonic ms of the next claim that nobody asked for. */
+  #pollAtMs = 0;
+  #cancelClaimTimer: (() => void) | null = null;
+  #cancelRateTimer: (() => void) | null = null;
+  #releasing = 0;
+
+  /** Counts endpoint changes, so that what a store call answers can be told to be older than one. */
+  #changeCount = 0;
+  readonly #changes = new Map<string, { count: number; atMs: number }>();
+  readonly #watchers = new Set<() => void>();
+
+  constructor(options: DispatcherOptions) {
+    const { store, requester, open, clock, userAgent, settings } = options;
+    this.#store = store;
+    this.#clock = clock;
+    this.#settings = settings;
+    this.#pollMs = settings.pollMs ?? 1_000;
+    this.#lanes = new Lanes(settings.laneLimit);
+    this.#onAttempt = options.onAttempt ?? (() => {});
+    this.#onError = guarded(options.onError ?? (() => {}));
+    this.#context = {
+      requester,
+      open,
+      clock,
+      userAgent,
+      scheduleMs: settings.retryScheduleMs,
+      timeoutMs: settings.timeoutMs,
+      jitter: settings.retryJitter ?? 0.1,
+      onError: this.#onError,
+    };
+  }
+
+  /** Begins to claim and attempt. Has no effect after {@link stop}. */
+  start(): void {
+    if (this.#phase !== 'new') return;
+    this.#phase = 'running';
+    this.#nextClaimAt = this.#clock.now();
+    this.#claimIfDue();
+  }
+
+  /** What can be taken now, for a publish to lease at once; null when nothing can. */
+  offer(): LeaseOffer | null {
+    const limit = 2 * this.#settings.inFlightLimit - this.#held.size;
+    if (this.#phase !== 'running' || limit <= 0) return null;
+    // Twice what runs, so that a lane has its next work at hand while the last is being written.
+    return { limit, laneLimit: 2 * this.#settings.laneLimit, leaseMs: LEASE_MS };
+  }
+
+  /** Takes what a publish leased. Never throws. */
+  accept(claimed: Claimed): void {
+    const sinceMs = this.#clock.monotonic() - CHANGE_MEMORY_MS;
+    this.#take(claimed.leases, (change) => change.atMs > sinceMs);
+    if (claimed.nextDueAt !== null) this.#claimBy(claimed.nextDueAt);
+  }
+
+  /** Something may be due: claims soon. Calls in a row cost one claim. */
+  wake(): void {
+    this.#claimBy(this.#clock.now());
+  }
+
+  /**
+   * An endpoint was updated, disabled or deleted: what hasn't started is given back, so that no attempt starts from its
+   * old state once this returns.
+   */
+  endpointChanged(endpointId: string): void {
+    const atMs = this.#clock.monotonic();
+    for (const [id, change] of this.#changes) {
+      // A store call takes longer than this only when the store is in trouble; a lease ends by then.
+      if (change.atMs > atMs - LEASE_MS) break;
+      this.#changes.delete(id);
+    }
+    this.#changes.delete(endpointId);
+    this.#changeCount += 1;
+    this.#changes.set(endpointId, { count: this.#changeCount, atMs });
+    this.#giveBack(this.#lanes.drain(endpointId));
+  }
+
+  /**
+   * Ends in order: no new attempt, ready leases are given back, running attempts get `graceMs` to end and are then
+   * aborted and given back, what ended is written. Resolves at the latest 2 s after the grace; what a store that is away
+   * didn't take by then is attempted again when its lease ends.
+   */
+  stop(graceMs: number): Promise<void> {
+    this.#stopping ??= this.#stop(graceMs);
+    return this.#stopping;
+  }
+
+  get depth(): { inFlight: number; ready: number; settling: number } {
+    const inFlight = this.#lanes.running;
+    const ready = this.#lanes.ready;
+    return { inFlight, ready, settling: this.#held.size - inFlight - ready };
+  }
+
+  // ------------------------------------------------------------ taking
+
+  /** `isOlder` tells whether leases that arrive now may be from before a change of their endpoint. */
+  #take(leases: readonly Lease[], isOlder: (change: { count: number; atMs: number }) => boolean): void {
+    const refused: Lease[] = [];
+    for (const lease of leases) {
+      const change = this.#changes.get(lease.endpoint.endpointId);
+      const known = this.#held.get(lease.deliveryId);
+      if (known !== undefined && known.state !== 'ready') this.#adopt(known, lease);
+      else if (this.#phase === 'stopped' || (change !== undefined && isOlder(change))) refused.push(lease);
+      else if (known !== undefined) this.#adopt(known, lease);
+      else this.#hold(lease);
+    }
+    if (refused.length > 0) void this.#release(refused);
+    this.#pump();
+  }
+
+  #hold(lease: Lease): void {
+    const { endpointId, rateLimitPerSecond } = lease.endpoint;
+    const held: Held = {
+      lease,
+      state: 'ready',
+      endpointId,
+      rateLimitPerSecond,
+      settlement: null,
+      newer: null,
+    };
+    this.#held.set(lease.deliveryId, held);
+    this.#lanes.add(held);
+  }
+
+  /** A clock that jumped made our own lease look expired to the store: the new token counts, the attempt goes on. */
+  #adopt(held: Held, lease: Lease): void {
+    if (held.state === 'settling' && !this.#outbox.includes(held)) {
+      held.newer = lease;
+      return;
+    }
+    held.lease = lease;
+    if (held.settlement !== null) held.settlement = { ...held.settlement, token: lease.token };
+  }
+
+  // ------------------------------------------------------------ attempting
+
+  #pump(): void {
+    this.#cancelRateTimer?.();
+    this.#cancelRateTimer = null;
+    const expired: Held[] = [];
+    while (this.#phase !== 'stopped' && this.#lanes.running < this.#settings.inFlightLimit) {
+      const taken = this.#lanes.take(this.#clock.monotonic());
+      if (taken.item === null) {
+        if (taken.waitMs !== null) {
+          this.#cancelRateTimer = this.#clock.timer(taken.waitMs, () => this.#pump());
+        }
+        break;
+      }
+      const held = taken.item;
+      if (this.#hasTimeLeft(held.lease)) {
+        void this.#attempt(held);
+      } else {
+        this.#lanes.finish(held.endpointId);
+        expired.push(held);
+      }
+    }
+    this.#giveBack(expired);
+  }
+
+  #hasTimeLeft(lease: Lease): boolean {
+    const timeoutMs = lease.endpoint.timeoutMs ?? this.#settings.timeoutMs;
+    return lease.leasedUntil - this.#clock.now() >= timeoutMs + LEASE_MARGIN_MS;
+  }
+
+  async #attempt(held: Held): Promise<void> {
+    held.state = 'running';
+    try {
+      const settlement = await deliver(held.lease, this.#context, this.#abort.signal);
+      held.settlement = { ...settlement, token: held.lease.token };
+      held.state = 'settling';
+      this.#outbox.push(held);
+    } catch (error) {
+      // Only an abort comes here, and only stop() aborts.
+      if (!this.#abort.signal.aborted) {
+        this.#onError(`delivery ${held.lease.deliveryId} was given up in mid-attempt`, error);
+      }
+      this.#giveBack([held]);
+    }
+    this.#lanes.finish(held.endpointId);
+    this.#pump();
+    void this.#flush();
+    this.#changed();
+  }
+
+  // ------------------------------------------------------------ settling
+
+  /** One batch at a time: what ends while one is being written forms the next. */
+  async #flush(): Promise<void> {
+    if (this.#settling || this.#cancelSettleRetry !== null || this.#outbox.length === 0) return;
+    this.#settling = true;
+    const batch = this.#outbox.splice(0, this.#batchLimit);
+    const settlements = batch.map((held) => held.settlement as Settlement);
+    const changeCount = this.#changeCount;
+    try {
+      const settled = await this.#store.settle(settlements, this.offer());
+      this.#settleFailures = 0;
+      this.#batchLimit = MAX_SETTLE_BATCH;
+      batch.forEach((held, i) => this.#settled(held, settled.results[i] as SettleResult));
+      this.#take(settled.leases, (change) => change.count > changeCount);
+      this.#noteDue(settled);
+    } catch (error) {
+      this.#settleFailed(batch, error);
+    }
+    this.#settling = false;
+    this.#claimIfDue();
+    this.#changed();
+    void this.#flush();
+  }
+
+  #settled(held: Held, result: SettleResult): void {
+    const { lease, newer } = held;
+    const settlement = held.settlement as Settlement;
+    if (newer !== null && result.outcome === 'stale' && newer.attempts === lease.attempts) {
+      // The store had given the lease anew before it read the settlement: the same attempt, under the new token.
+      held.lease = newer;
+      held.newer = null;
+      held.settlement = { ...settlement, token: newer.token };
+      this.#outbox.push(held);
+      return;
+    }
+    this.#held.delete(lease.deliveryId);
+    this.#report(lease, settlement, result);
+    if (settlement.disableEndpoint !== undefined && result.outcome === 'settled') {
+      this.endpointChanged(held.endpointId);
+    }
+    if (newer !== null) this.#take([newer], () => false);
+  }
+
+  #settleFailed(batch: Held[], error: unknown): void {
+    this.#settleFailures += 1;
+    const refused = error instanceof PosthornError && error.kind !== 'unavailable';
+    if (refused && batch.length === 1) {
+      // Alone and refused for what it is: kept, it would hold up all others for ever.
+      const [held] = batch as [Held];
+      this.#held.delete(held.lease.deliveryId);
+      this.#onError(
+        `the store refused the attempt of delivery ${held.lease.deliveryId}; it is attempted again when its lease ends`,
+        error,
+      );
+      return;
+    }
+    if (refused) this.#batchLimit = 1;
+    else this.#onError('attempts could not be written; trying again', error);
+    this.#outbox = [...batch, ...this.#outbox];
+    for (const held of batch) {
+      if (held.newer === null) continue;
+      const newer = held.newer;
+      held.newer = null;
+      this.#adopt(held, newer);
+    }
+    if (refused) return;
+    this.#cancelSettleRetry = this.#clock.timer(backoffMs(this.#settleFailures), () => {
+      this.#cancelSettleRetry = null;
+      void this.#flush();
+    });
+  }
+
+  #report(lease: Lease, settlement: Settlement, result: SettleResult): void {
+    const next = result.outcome === 'stale' ? 'stale' : result.status;
+    const dueAt = settlement.next.status === 'pending' ? settlement.next.dueAt : null;
+    try {
+      this.#onAttempt({
+        username: lease.username,
+        eventId: lease.event.eventId,
+        event: lease.event.event,
+        deliveryId: lease.deliveryId,
+        endpointId: lease.endpoint.endpointId,
+        attempt: settlement.attempt,
+        next,
+        nextAttemptAt: next === 'pending' ? dueAt : null,
+      });
+    } catch (error) {
+      this.#onError('the listener to attempts threw', error);
+    }
+  }
+
+  // ------------------------------------------------------------ claiming
+
+  #claimBy(at: number): void {
+    this.#nextClaimAt = Math.min(this.#nextClaimAt, at);
+    this.#armClaimTimer();
+  }
+
+  /**
+   * A claim that found nothing although something is due met full lanes: until an attempt ends (whose settlement claims
+   * by itself) or the next poll, another would find nothing too.
+   */
+  #noteDue({ leases, nextDueAt }: Claimed): void {
+    if (nextDueAt === null) return;
+    if (leases.length === 0 && nextDueAt <= this.#clock.now()) return;
+    this.#nextClaimAt = Math.min(this.#nextClaimAt, nextDueAt);
+  }
+
+  #armClaimTimer(): void {
+    if (this.#phase !== 'running' || this.#claiming) return;
+    const untilPollMs = this.#pollAtMs - this.#clock.monotonic();
+    // Without room only a settlement changes anything, and that claims by itself.
+    const untilDueMs = this.offer() === null ? this.#pollMs : this.#nextClaimAt - this.#clock.now();
+    this.#cancelClaimTimer?.();
+    this.#cancelClaimTimer = this.#clock.timer(Math.max(1, Math.min(untilDueMs, untilPollMs)), () => {
+      this.#cancelClaimTimer = null;
+      if (this.#clock.monotonic() >= this.#pollAtMs) {
+        this.#nextClaimAt = this.#clock.now();
+        this.#pollAtMs = this.#clock.monotonic() + this.#pollMs;
+      }
+      this.#claimIfDue();
+    });
+  }
+
+  #claimIfDue(): void {
+    if (this.#phase !== 'running' || this.#claiming) return;
+    const offer = this.#nextClaimAt <= this.#clock.now() ? this.offer() : null;
+    if (offer === null) this.#armClaimTimer();
+    else void this.#claim(offer);
+  }
+
+  async #claim(offer: LeaseOffer): Promise<void> {
+    this.#claiming = true;
+    this.#nextClaimAt = Number.POSITIVE_INFINITY;
+    const changeCount = this.#changeCount;
+    let nextPollMs = this.#pollMs;
+    try {
+      const claimed = await this.#store.claim(offer);
+      this.#claimFailures = 0;
+      this.#take(claimed.leases, (change) => change.count > changeCount);
+      this.#noteDue(claimed);
+    } catch (error) {
+      this.#claimFailures += 1;
+      nextPollMs = backoffMs(this.#claimFailures);
+      this.#onError('due deliveries could not be claimed; trying again', error);
+    }
+    this.#claiming = false;
+    this.#pollAtMs = this.#clock.monotonic() + nextPollMs;
+    this.#armClaimTimer();
+    this.#changed();
+  }
+
+  // ------------------------------------------------------------ giving back
+
+  #giveBack(held: readonly Held[]): void {
+    if (held.length === 0) return;
+    for (const { lease } of held) this.#held.delete(lease.deliveryId);
+    void this.#release(held.map(({ lease }) => lease));
+  }
+
+  async #release(leases: readonly LeaseRef[]): Promise<void> {
+    this.#releasing += 1;
+    try {
+      await this.#store.release(
+        leases.map(({ username, deliveryId, token }) => ({ username, deliveryId, token })),
+      );
+    } catch (error) {
+      this.#onError(
+        `${leases.length} leases could not be given back; their deliveries wait until they end`,
+        error,
+      );
+    }
+    this.#releasing -= 1;
+    this.wake();
+    this.#changed();
+  }
+
+  // ------------------------------------------------------------ stopping
+
+  async #stop(graceMs: number): Promise<void> {
+    this.#phase = 'stopped';
+    this.#cancelClaimTimer?.();
+    this.#cancelRateTimer?.();
+    this.#giveBack(this.#lanes.drain());
+    await this.#until(() => this.#lanes.running === 0, graceMs);
+    this.#abort.abort(new Error('the dispatcher stopped'));
+    this.#cancelSettleRetry?.();
+    this.#cancelSettleRetry = null;
+    void this.#flush();
+    const written = await this.#until(
+      () => this.#held.size === 0 && !this.#settling && !this.#claiming && this.#releasing === 0,
+      STOP_STORE_MS,
+    );
+    this.#cancelSettleRetry?.();
+    if (!written) {
+      this.#onError(
+        `stopped with ${this.#held.size} attempts that the store did not take; they are made again`,
+        null,
+      );
+    }
+  }
+
+  /** Resolves with true when `reached` holds, with false when it doesn't within `limitMs`. */
+  #until(reached: () => boolean, limitMs: number): Promise<boolean> {
+    if (reached()) return Promise.resolve(true);
+    return new Promise((resolve) => {
+      const end = (): void => {
+        cancel();
+        this.#watchers.delete(watch);
+        resolve(reached());
+      };
+      const watch = (): void => {
+        if (reached()) end();
+      };
+      const cancel = this.#clock.timer(limitMs, end);
+      this.#watchers.add(watch);
+    });
+  }
+
+  #changed(): void {
+    for (const watch of [...this.#watchers]) watch();
+  }
+}
+
+function backoffMs(failures: number): number {
+  return Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** Math.min(failures - 1, 10));
+}
+
+/** A reporter that throws must not stop deliveries. */
+function guarded(report: (message: string, error: unknown) => void): DeliverContext['onError'] {
+  return (message, error) => {
+    try {
+      report(message, error);
+    } catch {
+      // There is nobody left to tell.
+    }
+  };
+}
