@@ -9,7 +9,11 @@ export function encodeCursor(list: string, key: readonly (string | number)[]): s
 }
 
 /** @throws PosthornError `invalid_parameter` naming `cursor` */
-export function decodeCursor(list: string, cursor: string, types: readonly ('string' | 'number')[]): (string | number)[] {
+export function decodeCursor(
+  list: string,
+  cursor: string,
+  types: readonly ('string' | 'number')[],
+): (string | number)[] {
   let parts: unknown;
   try {
     parts = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'));
@@ -18,7 +22,10 @@ export function decodeCursor(list: string, cursor: string, types: readonly ('str
   }
   const key = Array.isArray(parts) && parts[0] === list ? parts.slice(1) : null;
   if (key === null || key.length !== types.length || key.some((part, i) => typeof part !== types[i])) {
-    throw invalid('cursor', 'cursor is not one of this list: pass a next_cursor as it was given, or leave it out');
+    throw invalid(
+      'cursor',
+      'cursor is not one of this list: pass a next_cursor as it was given, or leave it out',
+    );
   }
   return key;
 }

@@ -43,7 +43,9 @@ export function accountOperations({
      ORDER BY created_at DESC, username DESC LIMIT ?`,
   );
   const setStatus = db.prepare<[string, string]>('UPDATE account SET status = ? WHERE username = ?');
-  const setMetadata = db.prepare<[string | null, string]>('UPDATE account SET metadata = ? WHERE username = ?');
+  const setMetadata = db.prepare<[string | null, string]>(
+    'UPDATE account SET metadata = ? WHERE username = ?',
+  );
   const park = db.prepare<[number, string]>('UPDATE lane SET parked = ? WHERE username = ?');
 
   function find(username: string): Account | null {
@@ -56,7 +58,9 @@ export function accountOperations({
       const taken = select.get(username);
       if (taken !== undefined) {
         const why = taken.status === 'deleted' ? 'is still being deleted: try again later' : 'is taken';
-        throw new PosthornError('conflict', `username ${JSON.stringify(username)} ${why}`, { field: 'username' });
+        throw new PosthornError('conflict', `username ${JSON.stringify(username)} ${why}`, {
+          field: 'username',
+        });
       }
       insert.run(username, stringifyOrNull(metadata), now());
       return { username, status: 'active', metadata, endpoints: 0, createdAt: now() };

@@ -2,7 +2,12 @@ import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { PosthornError, unavailable } from '../../errors.ts';
-import { type AppliedMigration, type MigrationReport, pendingMigrations, readMigrations } from '../migrate.ts';
+import {
+  type AppliedMigration,
+  type MigrationReport,
+  pendingMigrations,
+  readMigrations,
+} from '../migrate.ts';
 
 export type Database = Sqlite.Database;
 

@@ -3,7 +3,13 @@ import type { DeliveryFilter } from '../store.ts';
 import { decodeCursor, pageOf } from '../cursor.ts';
 import { attemptReader } from './attempts.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
-import { type AnyDeliveryRow, HISTORY_AS_DELIVERY, QUEUE_AS_DELIVERY, toDelivery } from './rows.ts';
+import {
+  type AnyDeliveryRow,
+  accountCheck,
+  HISTORY_AS_DELIVERY,
+  QUEUE_AS_DELIVERY,
+  toDelivery,
+} from './rows.ts';
 
 /** The conditions of a filter that queue and history share. Ids begin with their time: a range of one is a range of the other. */
 function conditions(username: string, filter: DeliveryFilter, before: string | null) {
@@ -23,8 +29,11 @@ function conditions(username: string, filter: DeliveryFilter, before: string | n
   return { where, values };
 }
 
-export function deliveryOperations(context: EngineContext): Pick<SyncStore, 'listDeliveries' | 'getDelivery'> {
+export function deliveryOperations(
+  context: EngineContext,
+): Pick<SyncStore, 'listDeliveries' | 'getDelivery'> {
   const { db } = context;
+  const accountExists = accountCheck(context);
   const readAttempts = attemptReader(context);
   const pending = db.prepare<[string, string], AnyDeliveryRow>(
     `SELECT ${QUEUE_AS_DELIVERY} FROM queue WHERE username = ? AND delivery_id = ?`,
@@ -67,6 +76,7 @@ export function deliveryOperations(context: EngineContext): Pick<SyncStore, 'lis
 
   return {
     listDeliveries(username, filter, { limit, cursor }) {
+      if (!accountExists(username)) return { items: [], nextCursor: null };
       const before = cursor === null ? null : (decodeCursor('deliveries', cursor, ['string'])[0] as string);
       const rows = [
         ...listQueue(username, filter, before, limit + 1),
@@ -77,7 +87,7 @@ export function deliveryOperations(context: EngineContext): Pick<SyncStore, 'lis
 
     getDelivery(username, deliveryId) {
       const row = pending.get(username, deliveryId) ?? finished.get(username, deliveryId);
-      if (row === undefined) return null;
+      if (row === undefined || !accountExists(username)) return null;
       const attemptLog = readAttempts(username, deliveryId);
       return {
         ...toDelivery(row),

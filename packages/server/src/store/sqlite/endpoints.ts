@@ -3,7 +3,7 @@ import type { Endpoint, EndpointChanges, EndpointStatus } from '../../model.ts';
 import { parseObject, stringifyOrNull } from './columns.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
 import { laneBook } from './lanes.ts';
-import { cancelReason, deliveryMoves } from './rows.ts';
+import { accountCheck, cancelReason, deliveryMoves } from './rows.ts';
 
 /**
  * How many waiting deliveries a disable or delete cancels in its own transaction. The rest of a larger backlog is
@@ -51,17 +51,18 @@ function toEndpoint(row: EndpointRow, nowMs: number): Endpoint {
 }
 
 /** The columns that an update may set, and how a value is kept. */
-const CHANGEABLE: { [Name in keyof Required<EndpointChanges>]: { column: string; keep: (value: unknown) => unknown } } =
-  {
-    url: { column: 'url', keep: (value) => value },
-    events: { column: 'events', keep: stringifyOrNull },
-    status: { column: 'status', keep: (value) => value },
-    description: { column: 'description', keep: (value) => value },
-    metadata: { column: 'metadata', keep: stringifyOrNull },
-    headers: { column: 'headers', keep: (value) => value },
-    rateLimitPerSecond: { column: 'rate_limit_per_second', keep: (value) => value },
-    timeoutMs: { column: 'timeout_ms', keep: (value) => value },
-  };
+const CHANGEABLE: {
+  [Name in keyof Required<EndpointChanges>]: { column: string; keep: (value: unknown) => unknown };
+} = {
+  url: { column: 'url', keep: (value) => value },
+  events: { column: 'events', keep: stringifyOrNull },
+  status: { column: 'status', keep: (value) => value },
+  description: { column: 'description', keep: (value) => value },
+  metadata: { column: 'metadata', keep: stringifyOrNull },
+  headers: { column: 'headers', keep: (value) => value },
+  rateLimitPerSecond: { column: 'rate_limit_per_second', keep: (value) => value },
+  timeoutMs: { column: 'timeout_ms', keep: (value) => value },
+};
 
 export function endpointOperations(
   context: EngineContext,
@@ -72,7 +73,7 @@ export function endpointOperations(
   const { db, now } = context;
   const lanes = laneBook(context);
   const moves = deliveryMoves(context);
-  const liveAccount = db.prepare<[string]>(`SELECT 1 FROM account WHERE username = ? AND status <> 'deleted'`);
+  const accountExists = accountCheck(context);
   const count = db.prepare<[string], { n: number }>(
     `SELECT count(*) AS n FROM endpoint WHERE username = ? AND status <> 'deleted'`,
   );
@@ -118,7 +119,7 @@ export function endpointOperations(
   return {
     addEndpoint(endpoint, maxEndpoints) {
       const { username, endpointId } = endpoint;
-      if (liveAccount.get(username) === undefined) throw notFound('account', username);
+      if (!accountExists(username)) throw notFound('account', username);
       if ((count.get(username) as { n: number }).n >= maxEndpoints) {
         throw new PosthornError(
           'invalid_parameter',

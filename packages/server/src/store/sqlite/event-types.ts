@@ -35,7 +35,9 @@ export function eventTypeOperations({
      ON CONFLICT (name) DO UPDATE SET category = excluded.category, description = excluded.description,
        schema = excluded.schema, example = excluded.example, deprecated = excluded.deprecated`,
   );
-  const subscribed = db.prepare<[string], { n: number }>('SELECT count(*) AS n FROM subscription WHERE event = ?');
+  const subscribed = db.prepare<[string], { n: number }>(
+    'SELECT count(*) AS n FROM subscription WHERE event = ?',
+  );
   const remove = db.prepare<[string]>('DELETE FROM event_type WHERE name = ?');
 
   return {

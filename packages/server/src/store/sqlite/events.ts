@@ -1,6 +1,7 @@
 import type { DeliveryCounts, DeliveryStatus, EventSummary, EventTarget } from '../../model.ts';
 import { decodeCursor, pageOf } from '../cursor.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
+import { accountCheck } from './rows.ts';
 
 interface EventRow {
   seq: number;
@@ -31,8 +32,12 @@ function noteOf(row: EventRow): string | null {
   return row.deliveries === 0 ? 'no endpoint subscribed' : null;
 }
 
-export function eventOperations({ db }: EngineContext): Pick<SyncStore, 'listEvents' | 'getEvent'> {
-  const select = db.prepare<[string, string], EventRow>('SELECT * FROM event WHERE username = ? AND event_id = ?');
+export function eventOperations(context: EngineContext): Pick<SyncStore, 'listEvents' | 'getEvent'> {
+  const { db } = context;
+  const accountExists = accountCheck(context);
+  const select = db.prepare<[string, string], EventRow>(
+    'SELECT * FROM event WHERE username = ? AND event_id = ?',
+  );
   // Both halves by their index on (username, event_id).
   const targets = db.prepare<[string, string, string, string], TargetRow>(
     `SELECT endpoint_id, delivery_id, 'pending' AS status, NULL AS status_reason FROM queue
@@ -61,6 +66,7 @@ export function eventOperations({ db }: EngineContext): Pick<SyncStore, 'listEve
 
   return {
     listEvents(username, filter, { limit, cursor }) {
+      if (!accountExists(username)) return { items: [], nextCursor: null };
       const where = ['username = ?'];
       const values: (string | number)[] = [username];
       const add = (sql: string, value: string | number | undefined) => {
@@ -92,12 +98,17 @@ export function eventOperations({ db }: EngineContext): Pick<SyncStore, 'listEve
 
     getEvent(username, eventId) {
       const row = select.get(username, eventId);
-      if (row === undefined) return null;
+      if (row === undefined || !accountExists(username)) return null;
       const made = targetsOf(username, eventId);
       const served = new Set(made.map((target) => target.endpoint_id));
       const skipped: EventTarget[] = skippedOf(row)
         .filter((endpointId) => !served.has(endpointId)) // a replay may have made up for it
-        .map((endpointId) => ({ endpointId, deliveryId: null, status: 'skipped', reason: 'endpoint disabled' }));
+        .map((endpointId) => ({
+          endpointId,
+          deliveryId: null,
+          status: 'skipped',
+          reason: 'endpoint disabled',
+        }));
       return {
         ...toSummary(row, made),
         body: row.body,

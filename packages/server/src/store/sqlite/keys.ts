@@ -48,7 +48,9 @@ export function keyOperations({
   db,
   now,
 }: EngineContext): Pick<SyncStore, 'createKey' | 'findKey' | 'listKeys' | 'revokeKey' | 'touchKeys'> {
-  const activeAccount = db.prepare<[string]>(`SELECT 1 FROM account WHERE username = ? AND status <> 'deleted'`);
+  const activeAccount = db.prepare<[string]>(
+    `SELECT 1 FROM account WHERE username = ? AND status <> 'deleted'`,
+  );
   const insert = db.prepare(
     `INSERT INTO api_key (key_id, hash, username, name, scopes, prefix, created_at, expires_at)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,

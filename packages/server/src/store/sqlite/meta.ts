@@ -2,7 +2,9 @@ import type { EngineContext, SyncStore } from './engine.ts';
 
 export function metaOperations({ db }: EngineContext): Pick<SyncStore, 'getMeta' | 'initMeta'> {
   const select = db.prepare<[string], { value: string }>('SELECT value FROM meta WHERE name = ?');
-  const insert = db.prepare<[string, string]>('INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING');
+  const insert = db.prepare<[string, string]>(
+    'INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING',
+  );
   return {
     getMeta: (name) => select.get(name)?.value ?? null,
     initMeta(name, value) {

@@ -29,7 +29,9 @@ export function publishOperations(context: EngineContext): Pick<SyncStore, 'publ
   const { db, now, nextId, nextToken } = context;
   const lanes = laneBook(context);
   const moves = deliveryMoves(context);
-  const accountStatus = db.prepare<[string], { status: string }>('SELECT status FROM account WHERE username = ?');
+  const accountStatus = db.prepare<[string], { status: string }>(
+    'SELECT status FROM account WHERE username = ?',
+  );
   const stored = db.prepare<[string, string], StoredEventRow>(
     'SELECT event, timestamp, fingerprint, body, deliveries FROM event WHERE username = ? AND event_id = ?',
   );
@@ -96,7 +98,12 @@ export function publishOperations(context: EngineContext): Pick<SyncStore, 'publ
         return state;
       }
 
-      function enqueue(event: SealedEvent, target: Target, suspended: boolean, shared: Lease['event']): string {
+      function enqueue(
+        event: SealedEvent,
+        target: Target,
+        suspended: boolean,
+        shared: Lease['event'],
+      ): string {
         const { username } = event;
         const { endpoint_id: endpointId } = target.row;
         const deliveryId = nextId('dlv');
@@ -148,7 +155,9 @@ export function publishOperations(context: EngineContext): Pick<SyncStore, 'publ
           targets = [{ row, endpoint: toLeasedEndpoint(row) }];
         }
         const enabled = targets.filter(({ row }) => row.status === 'enabled');
-        const skipped = targets.filter(({ row }) => row.status !== 'enabled').map(({ row }) => row.endpoint_id);
+        const skipped = targets
+          .filter(({ row }) => row.status !== 'enabled')
+          .map(({ row }) => row.endpoint_id);
         insertEvent.run(
           username,
           eventId,

@@ -19,18 +19,21 @@ export function purgeOperations({ db, now }: EngineContext): Pick<SyncStore, 'pu
   const deletedAccount = db.prepare<[], { username: string }>(
     `SELECT username FROM account WHERE status = 'deleted' LIMIT 1`,
   );
-  const finished = db.prepare<[number], { seq: number; username: string; delivery_id: string; completed_at: number }>(
-    'SELECT seq, username, delivery_id, completed_at FROM delivery ORDER BY seq LIMIT ?',
-  );
+  const finished = db.prepare<
+    [number],
+    { seq: number; username: string; delivery_id: string; completed_at: number }
+  >('SELECT seq, username, delivery_id, completed_at FROM delivery ORDER BY seq LIMIT ?');
   const deleteDelivery = db.prepare<[number]>('DELETE FROM delivery WHERE seq = ?');
-  const deleteAttempts = db.prepare<[string, string]>('DELETE FROM attempt WHERE username = ? AND delivery_id = ?');
+  const deleteAttempts = db.prepare<[string, string]>(
+    'DELETE FROM attempt WHERE username = ? AND delivery_id = ?',
+  );
   // The oldest events first; those with deliveries left stay.
-  const oldEvents = db.prepare<[number, number], { seq: number }>(
-    `SELECT seq FROM event WHERE created_at < ?
+  const oldEvents = db.prepare<[{ before: number; limit: number }], { seq: number }>(
+    `SELECT seq FROM event WHERE created_at < @before
        AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.username = event.username AND q.event_id = event.event_id)
        AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.username = event.username AND d.event_id = event.event_id)
-       AND seq < (SELECT ifnull((SELECT min(seq) FROM event WHERE created_at >= ?1), 9e15))
-     ORDER BY seq LIMIT ?`,
+       AND seq < (SELECT ifnull((SELECT min(seq) FROM event WHERE created_at >= @before), 9000000000000000))
+     ORDER BY seq LIMIT @limit`,
   );
   const deleteEvent = db.prepare<[number]>('DELETE FROM event WHERE seq = ?');
 
@@ -86,7 +89,7 @@ export function purgeOperations({ db, now }: EngineContext): Pick<SyncStore, 'pu
         deleteDelivery.run(row.seq);
       }
       if (deleted < limit) {
-        for (const { seq } of oldEvents.all(before, limit - deleted)) {
+        for (const { seq } of oldEvents.all({ before, limit: limit - deleted })) {
           deleteEvent.run(seq);
           deleted += 1;
         }
@@ -94,7 +97,9 @@ export function purgeOperations({ db, now }: EngineContext): Pick<SyncStore, 'pu
       if (deleted < limit) {
         const statBefore = before - (before % STAT_INTERVAL_MS) - HOUR_MS;
         deleted += db
-          .prepare('DELETE FROM stat WHERE at IN (SELECT DISTINCT at FROM stat WHERE at < ? ORDER BY at LIMIT 10)')
+          .prepare(
+            'DELETE FROM stat WHERE at IN (SELECT DISTINCT at FROM stat WHERE at < ? ORDER BY at LIMIT 10)',
+          )
           .run(statBefore).changes;
         deleted += db
           .prepare(`DELETE FROM replay WHERE created_at < ? AND status <> 'running'`)

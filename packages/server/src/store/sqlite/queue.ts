@@ -6,6 +6,7 @@ import type { EngineContext, SyncStore } from './engine.ts';
 import { laneBook, laneCapacity } from './lanes.ts';
 import {
   type AnyDeliveryRow,
+  accountCheck,
   cancelReason,
   deliveryMoves,
   HISTORY_AS_DELIVERY,
@@ -67,7 +68,7 @@ export function queueOperations(
   const dueNow = db.prepare(
     'UPDATE queue SET due_at = ?, manual = 1 WHERE username = ? AND delivery_id = ? AND leased = 0',
   );
-  const liveAccount = db.prepare<[string]>(`SELECT 1 FROM account WHERE username = ? AND status <> 'deleted'`);
+  const accountExists = accountCheck(context);
   const disable = db.prepare(
     `UPDATE endpoint SET status = 'disabled', disabled_reason = ?
      WHERE username = ? AND endpoint_id = ? AND status = 'enabled'`,
@@ -84,16 +85,15 @@ export function queueOperations(
     const events = new Map<string, LeasedEvent>();
     const due = offer.limit > 0 ? dueLanes.all(now(), offer.limit) : [];
     const share = Math.max(1, Math.floor(offer.limit / Math.max(1, due.length)));
-    for (const { username, endpoint_id: endpointId } of due) {
-      if (leases.length >= offer.limit) break;
+    const takeFrom = ({ username, endpoint_id: endpointId }: LaneRow, most: number): void => {
       const row = endpointOf.get(username, endpointId);
       if (row === undefined || row.status !== 'enabled') {
         moves.cancelWaiting(username, endpointId, cancelReason(row?.status), CANCEL_PER_VISIT);
         lanes.served(username, endpointId, false);
-        continue;
+        return;
       }
       const free = laneCapacity(offer, row.rate_limit_per_second) - lanes.leased(username, endpointId);
-      const take = Math.min(free, share, offer.limit - leases.length);
+      const take = Math.min(free, most, offer.limit - leases.length);
       let rows: QueueRow[] = [];
       if (take > 0) {
         rows = dueRows.all(username, endpointId, 1, now(), take); // leases that ran out, first
@@ -119,6 +119,12 @@ export function queueOperations(
         });
       }
       lanes.served(username, endpointId, rows.length >= free);
+    };
+    // Each lane its share first, then what others left over.
+    for (const most of [share, offer.limit]) {
+      for (const lane of due) {
+        if (leases.length < offer.limit) takeFrom(lane, most);
+      }
     }
     return { leases, nextDueAt: lanes.nextAt() };
   }
@@ -129,7 +135,8 @@ export function queueOperations(
     let event = events.get(key);
     if (event === undefined) {
       const stored = bodyOf.get(delivery.username, delivery.event_id);
-      if (stored === undefined) throw new PosthornError('internal', `event of ${delivery.delivery_id} is gone`);
+      if (stored === undefined)
+        throw new PosthornError('internal', `event of ${delivery.delivery_id} is gone`);
       event = { eventId: delivery.event_id, event: delivery.event, body: stored.body };
       events.set(key, event);
     }
@@ -141,7 +148,15 @@ export function queueOperations(
     const row = queued.get(username, deliveryId);
     if (row === undefined || row.leased === 0 || row.token !== token) return { outcome: 'stale' };
     writeAttempt(username, deliveryId, attempt);
-    count(username, row.endpoint_id, row.event, attempt.outcome, attempt.startedAt, attempt.durationMs);
+    count(
+      username,
+      row.endpoint_id,
+      row.event,
+      attempt.outcome,
+      attempt.startedAt,
+      attempt.durationMs,
+      next.status === 'dead',
+    );
     row.attempts += 1;
     if (settlement.disableEndpoint !== undefined) {
       disable.run(settlement.disableEndpoint, username, row.endpoint_id);
@@ -158,9 +173,6 @@ export function queueOperations(
       }
     } else {
       moves.finish(row, next.status, next.status === 'dead' ? next.reason : null);
-      if (next.status === 'dead') {
-        count(username, row.endpoint_id, row.event, 'dead', attempt.startedAt, 0);
-      }
     }
     // Last, when this delivery itself no longer waits.
     if (settlement.disableEndpoint !== undefined) {
@@ -181,7 +193,9 @@ export function queueOperations(
          WHERE username = ? AND endpoint_id = ? AND leased = 1`,
       );
       let freed = 0;
-      const all = db.prepare<[], LaneRow>('SELECT username, endpoint_id FROM lane WHERE next_at IS NOT NULL').all();
+      const all = db
+        .prepare<[], LaneRow>('SELECT username, endpoint_id FROM lane WHERE next_at IS NOT NULL')
+        .all();
       for (const { username, endpoint_id: endpointId } of all) {
         const { n } = held.get(username, endpointId) as { n: number };
         if (n === 0) continue;
@@ -223,7 +237,7 @@ export function queueOperations(
 
     retryDelivery(username, deliveryId) {
       const row = pending.get(username, deliveryId) ?? finished.get(username, deliveryId);
-      if (row === undefined || liveAccount.get(username) === undefined) return null;
+      if (row === undefined || !accountExists(username)) return null;
       const endpoint = endpointOf.get(username, row.endpoint_id);
       if (endpoint?.status !== 'enabled') {
         throw new PosthornError(

@@ -3,7 +3,7 @@ import { PosthornError } from '../../errors.ts';
 import type { Replay, ReplayKind } from '../../model.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
 import { laneBook } from './lanes.ts';
-import { type AnyDeliveryRow, deliveryMoves, HISTORY_AS_DELIVERY } from './rows.ts';
+import { type AnyDeliveryRow, accountCheck, deliveryMoves, HISTORY_AS_DELIVERY } from './rows.ts';
 
 interface ReplayRow {
   username: string;
@@ -59,6 +59,7 @@ export function replayOperations(
   const { db, now, nextId } = context;
   const lanes = laneBook(context);
   const moves = deliveryMoves(context);
+  const accountExists = accountCheck(context);
   const endpointStatus = db.prepare<[string, string], { status: string }>(
     'SELECT status FROM endpoint WHERE username = ? AND endpoint_id = ?',
   );
@@ -88,16 +89,23 @@ export function replayOperations(
   );
 
   /** `missing` and `all` look at events in the order of acceptance, `scan` of them a step, and take those that match. */
-  function eventStep(replay: ReplayRow, scan: number): { events: EventRow[]; position: string; ended: boolean } {
+  function eventStep(
+    replay: ReplayRow,
+    scan: number,
+  ): { events: EventRow[]; position: string; ended: boolean } {
     const after = replay.position === '' ? 0 : Number(replay.position);
     const window = db
-      .prepare<[string, number, number, number, number], { first: number | null; last: number | null; n: number }>(
+      .prepare<
+        [string, number, number, number, number],
+        { first: number | null; last: number | null; n: number }
+      >(
         `SELECT min(seq) AS first, max(seq) AS last, count(*) AS n FROM
            (SELECT seq FROM event WHERE username = ? AND created_at >= ? AND created_at < ? AND seq > ?
             ORDER BY created_at, seq LIMIT ?)`,
       )
       .get(replay.username, replay.since, replay.until, after, scan);
-    if (window === undefined || window.last === null) return { events: [], position: replay.position, ended: true };
+    if (window === undefined || window.last === null)
+      return { events: [], position: replay.position, ended: true };
     const events = db
       .prepare<unknown[], EventRow>(
         `SELECT seq, event_id, event FROM event
@@ -178,12 +186,12 @@ export function replayOperations(
 
     getReplay(username, replayId) {
       const row = select.get(username, replayId);
-      return row === undefined ? null : toReplay(row);
+      return row === undefined || !accountExists(username) ? null : toReplay(row);
     },
 
     cancelReplay(username, replayId) {
       const row = select.get(username, replayId);
-      if (row === undefined) return null;
+      if (row === undefined || !accountExists(username)) return null;
       if (row.status === 'running') update.run('cancelled', row.done, row.position, username, replayId);
       return toReplay(select.get(username, replayId) as ReplayRow);
     },

@@ -178,6 +178,12 @@ export function deliveryMoves({ db, now }: EngineContext) {
 
 export type DeliveryMoves = ReturnType<typeof deliveryMoves>;
 
+/** Whether an account is there for its reader: not deleted, though rows of it may still wait for the purge. */
+export function accountCheck({ db }: EngineContext): (username: string) => boolean {
+  const live = db.prepare<[string]>(`SELECT 1 FROM account WHERE username = ? AND status <> 'deleted'`);
+  return (username) => live.get(username) !== undefined;
+}
+
 /** Why a delivery ended as `cancelled`. */
 export function cancelReason(endpointStatus: string | undefined): string {
   return endpointStatus === 'disabled' ? 'endpoint disabled' : 'endpoint deleted';

@@ -19,7 +19,10 @@ function middleOfClass(latency: number): number {
   return Math.round(CLASS_ZERO_MS * CLASS_GROWTH ** (latency + 0.5) * 100) / 100;
 }
 
-/** Counts an attempt, or the death of a delivery (outcome `dead`). */
+/** A delivery's death is counted under its last attempt's outcome with this before it. */
+const DEAD = 'dead:';
+
+/** Counts an attempt, and with `died` the death of its delivery. */
 export function statCounter({ db }: EngineContext) {
   const add = db.prepare(
     `INSERT INTO stat (username, at, endpoint_id, event, outcome, latency, count) VALUES (?, ?, ?, ?, ?, ?, 1)
@@ -29,19 +32,21 @@ export function statCounter({ db }: EngineContext) {
     username: string,
     endpointId: string,
     event: string,
-    outcome: AttemptOutcome | 'dead',
+    outcome: AttemptOutcome,
     atMs: number,
     durationMs: number,
+    died: boolean,
   ): void => {
     const at = atMs - (atMs % STAT_INTERVAL_MS);
-    add.run(username, at, endpointId, event, outcome, outcome === 'dead' ? 0 : latencyClass(durationMs));
+    add.run(username, at, endpointId, event, outcome, latencyClass(durationMs));
+    if (died) add.run(username, at, endpointId, event, DEAD + outcome, 0);
   };
 }
 
 interface StatRow {
   at: number;
   key: string | null;
-  outcome: AttemptOutcome | 'dead';
+  outcome: string;
   latency: number;
   count: number;
 }
@@ -52,7 +57,7 @@ function summarise(at: number, key: string | null, rows: StatRow[]): StatsPoint 
   const point = { at, key, delivered: 0, failedAttempts: 0, dead: 0 };
   let attempts = 0;
   for (const { outcome, latency, count } of rows) {
-    if (outcome === 'dead') {
+    if (outcome.startsWith(DEAD)) {
       point.dead += count;
       continue;
     }
@@ -84,7 +89,11 @@ function groupBy(rows: StatRow[], keyOf: (row: StatRow) => string): StatRow[][] 
   return [...groups.values()];
 }
 
-const KEY_COLUMN: Record<StatsDimension, string> = { endpoint: 'endpoint_id', event: 'event', status: 'outcome' };
+const KEY_COLUMN: Record<StatsDimension, string> = {
+  endpoint: 'endpoint_id',
+  event: 'event',
+  status: `replace(outcome, '${DEAD}', '')`,
+};
 
 export function statsOperations({ db, now }: EngineContext): Pick<SyncStore, 'stats' | 'queueDepth'> {
   return {
@@ -112,7 +121,10 @@ export function statsOperations({ db, now }: EngineContext): Pick<SyncStore, 'st
 
     queueDepth() {
       const row = db
-        .prepare<[number, number, number, number], Record<'scheduled' | 'due' | 'leased', number> & { oldest: number | null }>(
+        .prepare<
+          [number, number, number, number],
+          Record<'scheduled' | 'due' | 'leased', number> & { oldest: number | null }
+        >(
           `SELECT count(*) FILTER (WHERE leased = 0 AND due_at > ?) AS scheduled,
                   count(*) FILTER (WHERE due_at <= ?) AS due,
                   count(*) FILTER (WHERE leased = 1 AND due_at > ?) AS leased,

@@ -64,7 +64,8 @@ function serve({ path, readonly, port }: ThreadData): void {
         db.exec('SAVEPOINT call');
         const reply = runAlone(call);
         // A full disk may have ended the whole transaction: then none of these calls happened.
-        if (!db.inTransaction) throw new PosthornError('unavailable', reply.error?.message ?? 'the disk failed');
+        if (!db.inTransaction)
+          throw new PosthornError('unavailable', reply.error?.message ?? 'the disk failed');
         if (reply.error !== undefined) db.exec('ROLLBACK TO call');
         db.exec('RELEASE call');
         return reply;

@@ -160,7 +160,8 @@ CREATE TABLE attempt (
 CREATE INDEX attempt_delivery ON attempt (username, delivery_id, number);
 
 -- Attempts counted by minute (by hour when older than a day), endpoint, type, outcome and a logarithmic class of
--- duration. Deaths of deliveries are counted under the outcome 'dead'.
+-- duration. A delivery's death is counted under 'dead:' and the outcome of its
+-- last attempt.
 CREATE TABLE stat (
   username    TEXT NOT NULL,
   at          INTEGER NOT NULL,
