@@ -492,20 +492,24 @@ export class Dispatcher {
     this.#giveBack(this.#lanes.drain());
     await this.#until(() => this.#lanes.running === 0, graceMs);
     this.#abort.abort(new Error('the dispatcher stopped'));
-    this.#cancelSettleRetry?.();
-    this.#cancelSettleRetry = null;
+    this.#dropSettleRetry();
     void this.#flush();
     const written = await this.#until(
       () => this.#held.size === 0 && !this.#settling && !this.#claiming && this.#releasing === 0,
       STOP_STORE_MS,
     );
-    this.#cancelSettleRetry?.();
+    this.#dropSettleRetry();
     if (!written) {
       this.#onError(
         `stopped with ${this.#held.size} attempts that the store did not take; they are made again`,
         null,
       );
     }
+  }
+
+  #dropSettleRetry(): void {
+    this.#cancelSettleRetry?.();
+    this.#cancelSettleRetry = null;
   }
 
   /** Resolves with true when `reached` holds, with false when it doesn't within `limitMs`. */

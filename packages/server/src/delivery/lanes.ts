@@ -134,8 +134,9 @@ function reserve<T>(lane: Lane<T>, ratePerSecond: number | null, nowMs: number):
       : ((nowMs - lane.refilledAtMs) * ratePerSecond) / 1000;
   lane.tokens = Math.min(burst, lane.tokens + refill);
   lane.refilledAtMs = nowMs;
-  // Sums of fractions miss a whole number by a hair.
-  if (lane.tokens < 1 - 1e-6) return Math.max(1, Math.ceil(((1 - lane.tokens) * 1000) / ratePerSecond));
+  // Sums of fractions miss a whole number by a hair, on either side.
+  const missing = 1 - 1e-6 - lane.tokens;
+  if (missing > 0) return Math.max(1, Math.ceil((missing * 1000) / ratePerSecond));
   lane.tokens = Math.max(0, lane.tokens - 1);
   return 0;
 }
