@@ -485,5 +485,5 @@ test('delivers, retries and records with a real store and a real receiver', {
   );
   const detail = await store.getDelivery('alice', reports[0]!.deliveryId);
   assert.equal(detail?.status, 'delivered');
-  assert.deepEqual(detail?.attemptLog.map(({ httpStatus }) => httpStatus).sort(), [200, 500]);
+  assert.deepEqual(new Set(detail?.attemptLog.map(({ httpStatus }) => httpStatus)), new Set([200, 500]));
 });
