@@ -295,7 +295,7 @@ async function run(keep: boolean): Promise<void> {
       `  curl -H 'x-api-key: ${accountKey}' ${base}/v2/event_log/${rows[0]?.eventId}`,
       `  curl -H 'x-api-key: ${operatorKey}' -H 'content-type: application/json' \\`,
       `    -d '{"username":"${USERNAME}","event":"generated_image_success","data":{"task_id":"t1","status":"completed","image_urls":[]}}' ${base}/v2/publish`,
-      `  open ${base}/docs`,
+      `In a browser: ${base}/docs`,
       '',
     ].join('\n'),
   );
