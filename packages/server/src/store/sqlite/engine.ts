@@ -12,7 +12,7 @@ import { metaOperations } from './meta.ts';
 import { publishOperations } from './publish.ts';
 import { purgeOperations } from './purge.ts';
 import { queueOperations } from './queue.ts';
-import { replayOperations } from './replays.ts';
+import { type ReplayCreation, replayOperations } from './replays.ts';
 import { statsOperations } from './stats.ts';
 
 /** The contract's operations as they run inside the store's thread: at once, within an open transaction. */
@@ -38,7 +38,7 @@ export interface EngineContext {
  * Binds the operations to a connection. They assume an open transaction around each call: `thread.ts` gives many
  * calls one commit.
  */
-export function createEngine(db: Database, clock: { now(): number }): SyncStore {
+export function createEngine(db: Database, clock: { now(): number }): SyncStore & ReplayCreation {
   const makeId = idFactory();
   let tokens = Buffer.alloc(0);
   let used = 0;

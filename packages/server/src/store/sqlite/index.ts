@@ -1,6 +1,7 @@
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { type Clock, systemClock } from '../../clock.ts';
 import { PosthornError, unavailable } from '../../errors.ts';
+import type { Replay } from '../../model.ts';
 import type { Store } from '../store.ts';
 import { lockDatabase, migrate, openDatabase } from './database.ts';
 import type { OperationName } from './engine.ts';
@@ -176,6 +177,10 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
     ) as unknown as Omit<Store, 'ping' | 'close'>;
     return {
       ...operations,
+      createReplay: async (request) => {
+        const found = await reader.call('countReplay', [request], clock.now());
+        return (await call('createReplay', [request, found])) as Replay | null;
+      },
       ping: async () => void (await call('ping', [])),
       async close() {
         await reader.close();

@@ -1,6 +1,7 @@
 import { idFloor } from '../../clock.ts';
 import { PosthornError } from '../../errors.ts';
 import type { Replay, ReplayKind } from '../../model.ts';
+import type { Store } from '../store.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
 import { laneBook } from './lanes.ts';
 import { type AnyDeliveryRow, accountCheck, deliveryMoves, HISTORY_AS_DELIVERY } from './rows.ts';
@@ -53,9 +54,23 @@ const EVENT_MATCH = {
   all: `NOT ${IN_QUEUE} AND (${IN_HISTORY} OR (${SUBSCRIBED}))`,
 };
 
+type ReplayRequest = Parameters<Store['createReplay']>[0];
+
+interface ReplayMatches {
+  matched: number;
+  /** Where it ends, unix ms: what is accepted after the count isn't part of it. */
+  end: number;
+}
+
+/** Counting takes long over a long history, so the reader's thread does it before the writer stores the job. */
+export interface ReplayCreation {
+  countReplay(request: ReplayRequest): ReplayMatches;
+  createReplay(request: ReplayRequest, found?: ReplayMatches): Replay | null;
+}
+
 export function replayOperations(
   context: EngineContext,
-): Pick<SyncStore, 'createReplay' | 'getReplay' | 'cancelReplay' | 'advanceReplays'> {
+): Pick<SyncStore, 'getReplay' | 'cancelReplay' | 'advanceReplays'> & ReplayCreation {
   const { db, now, nextId } = context;
   const lanes = laneBook(context);
   const moves = deliveryMoves(context);
@@ -158,8 +173,26 @@ export function replayOperations(
     return made;
   }
 
+  function countMatches({ username, endpointId, kind, since, until }: ReplayRequest): ReplayMatches {
+    // What is accepted from now on isn't part of it.
+    const end = Math.min(until, now() + 1);
+    const matched =
+      kind === 'failed'
+        ? countFailed.get(username, endpointId, idFloor('dlv', since), idFloor('dlv', end))?.n
+        : db
+            .prepare<unknown[], { n: number }>(
+              `SELECT count(*) AS n FROM event
+               WHERE username = @username AND created_at >= @since AND created_at < @end AND ${EVENT_MATCH[kind]}`,
+            )
+            .get({ username, since, end, endpointId })?.n;
+    return { end, matched: matched ?? 0 };
+  }
+
   return {
-    createReplay({ username, endpointId, kind, since, until }) {
+    countReplay: countMatches,
+
+    createReplay(request, found = countMatches(request)) {
+      const { username, endpointId, kind, since } = request;
       const status = endpointStatus.get(username, endpointId)?.status;
       if (status === undefined || status === 'deleted') return null;
       if (status === 'disabled') {
@@ -168,19 +201,9 @@ export function replayOperations(
           `endpoint ${endpointId} is disabled: enable it before replaying to it`,
         );
       }
-      // What is accepted from now on isn't part of it.
-      const end = Math.min(until, now() + 1);
-      const matched =
-        kind === 'failed'
-          ? countFailed.get(username, endpointId, idFloor('dlv', since), idFloor('dlv', end))?.n
-          : db
-              .prepare<unknown[], { n: number }>(
-                `SELECT count(*) AS n FROM event
-                 WHERE username = @username AND created_at >= @since AND created_at < @end AND ${EVENT_MATCH[kind]}`,
-              )
-              .get({ username, since, end, endpointId })?.n;
+      const { end, matched } = found;
       const replayId = nextId('rpl');
-      insert.run(username, replayId, endpointId, kind, since, end, matched ?? 0, now());
+      insert.run(username, replayId, endpointId, kind, since, end, matched, now());
       return toReplay(select.get(username, replayId) as ReplayRow);
     },
 
