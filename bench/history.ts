@@ -1,0 +1,203 @@
+/**
+ * What a long history costs: how long an event takes beside an empty file, and beside one with many finished deliveries.
+ *
+ *   node bench/history.ts [finished deliveries, 1000000 unless told]
+ *
+ * The history is written by SQL into a file that the service has migrated, one event, delivery and attempt each,
+ * spread over the last day and over the accounts that are measured. Needs about 2 GB in the temporary folder for a
+ * million. The two files are measured in turns, each time with a fresh start of the service.
+ */
+import type { ChildProcess } from 'node:child_process';
+import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { idFactory } from '../packages/server/src/clock.ts';
+import { openDatabase } from '../packages/server/src/store/sqlite/database.ts';
+import {
+  arrivalKey,
+  createAccount,
+  createEndpoint,
+  createEventType,
+  EVENT,
+  inMs,
+  percentile,
+  publishSteadily,
+  runReceiver,
+  startReceiver,
+  startService,
+  stop,
+  until,
+} from './support.ts';
+
+const HISTORY = 1_000_000;
+const HISTORY_SPAN_MS = 24 * 3600 * 1000;
+const ROWS_A_COMMIT = 20_000;
+const ENDPOINTS = 10;
+const PER_SECOND = 100;
+const WARM_UP_MS = 2000;
+const MEASURED_MS = 10_000;
+const DRAIN_MS = 30_000;
+const ROUNDS = 2;
+const DATABASE = 'posthorn.db';
+
+interface Receiver {
+  port: number;
+  arrivals: Map<string, number>;
+}
+
+if (process.argv[2] === 'receiver') await runReceiver();
+else await runBench(process.argv[2] === undefined ? HISTORY : Number(process.argv[2]));
+
+async function runBench(history: number): Promise<void> {
+  if (!Number.isSafeInteger(history) || history < 1) {
+    throw new Error('the history must be a whole number of deliveries, such as 1000000');
+  }
+  const root = await mkdtemp(join(tmpdir(), 'posthorn-bench-'));
+  const children: ChildProcess[] = [];
+  try {
+    const arrivals = new Map<string, number>();
+    const port = await startReceiver(children, import.meta.url, 'receiver', arrivals);
+    const receiver = { port, arrivals };
+    const [empty, full] = [join(root, 'empty'), join(root, 'full')];
+    await prepare(empty, port);
+    const endpointIds = await prepare(full, port);
+    const seconds = seed(join(full, DATABASE), history, endpointIds, Date.now());
+    const { size } = await stat(join(full, DATABASE));
+    console.log(
+      `${history} finished deliveries written in ${seconds.toFixed(0)} s, file ${(size / 2 ** 20).toFixed(0)} MiB`,
+    );
+    console.log(`${PER_SECOND} events/s, ${MEASURED_MS / 1000} s a phase, publish answer → arrival`);
+
+    const before: number[] = [];
+    const after: number[] = [];
+    for (let round = 0; round < ROUNDS; round += 1) {
+      before.push(...(await measure('empty', empty, receiver, round)));
+      after.push(...(await measure('full', full, receiver, round)));
+    }
+    const [emptyP50, fullP50] = [print('all empty', before), print('all full', after)];
+    console.log(`ratio of p50, full to empty: ${(fullP50 / emptyP50).toFixed(2)}`);
+  } finally {
+    await Promise.all(children.map(stop));
+    await rm(root, { recursive: true, force: true });
+  }
+}
+
+function usernameOf(number: number): string {
+  return `bench-${number % ENDPOINTS}`;
+}
+
+/** Lets the service make a file with the accounts and endpoints; returns the endpoints' ids. */
+async function prepare(folder: string, receiverPort: number): Promise<string[]> {
+  await mkdir(folder);
+  return withService(folder, async (api) => {
+    await createEventType(api);
+    const ids: string[] = [];
+    for (let number = 0; number < ENDPOINTS; number += 1) {
+      await createAccount(api, usernameOf(number));
+      const url = `http://127.0.0.1:${receiverPort}/${number}`;
+      ids.push(await createEndpoint(api, usernameOf(number), url));
+    }
+    return ids;
+  });
+}
+
+async function withService<T>(
+  folder: string,
+  use: (api: Awaited<ReturnType<typeof startService>>) => Promise<T>,
+): Promise<T> {
+  const children: ChildProcess[] = [];
+  try {
+    return await use(await startService(children, folder));
+  } finally {
+    await Promise.all(children.map(stop));
+  }
+}
+
+/** Writes the history, oldest first; returns the seconds it took. */
+function seed(path: string, count: number, endpointIds: readonly string[], nowMs: number): number {
+  const started = performance.now();
+  const nextId = idFactory();
+  const db = openDatabase(path);
+  try {
+    // A bench's file may be lost in a power cut.
+    db.pragma('synchronous = OFF');
+    const event = db.prepare(
+      `INSERT INTO event (username, event_id, event, timestamp, created_at, body, fingerprint, deliveries)
+       VALUES (?, ?, ?, ?, ?, ?, NULL, 1)`,
+    );
+    const delivery = db.prepare(
+      `INSERT INTO delivery (username, delivery_id, endpoint_id, event_id, event, status, attempts, created_at,
+                             completed_at)
+       VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?)`,
+    );
+    const attempt = db.prepare(
+      `INSERT INTO attempt (username, delivery_id, number, started_at, duration_ms, outcome, http_status, url,
+                            request_headers, response_headers, response_body, response_truncated, manual)
+       VALUES (?, ?, 1, ?, 3.5, 'delivered', 204, ?, ?, '{}', '', 0, 0)`,
+    );
+    const text = 'x'.repeat(400);
+    const write = db.transaction((from: number, to: number) => {
+      for (let number = from; number < to; number += 1) {
+        const atMs = nowMs - HISTORY_SPAN_MS + Math.floor((number * HISTORY_SPAN_MS) / count);
+        const seconds = Math.floor(atMs / 1000);
+        const username = usernameOf(number);
+        const endpointId = endpointIds[number % ENDPOINTS];
+        const eventId = nextId('evt', atMs);
+        const deliveryId = nextId('dlv', atMs);
+        const data = { number, text };
+        const body = JSON.stringify({ event_id: eventId, event: EVENT, timestamp: seconds, data });
+        const headers = JSON.stringify({ 'content-type': 'application/json', 'webhook-id': eventId });
+        event.run(username, eventId, EVENT, seconds, atMs, body);
+        delivery.run(username, deliveryId, endpointId, eventId, EVENT, 'delivered', atMs, atMs + 5);
+        attempt.run(username, deliveryId, atMs, `http://127.0.0.1/${number % ENDPOINTS}`, headers);
+      }
+    });
+    for (let from = 0; from < count; from += ROWS_A_COMMIT)
+      write(from, Math.min(count, from + ROWS_A_COMMIT));
+    db.pragma('wal_checkpoint(TRUNCATE)');
+  } finally {
+    db.close();
+  }
+  return (performance.now() - started) / 1000;
+}
+
+async function measure(
+  name: string,
+  folder: string,
+  { arrivals }: Receiver,
+  round: number,
+): Promise<number[]> {
+  return withService(folder, async (api) => {
+    const prefix = `${name}${round}`;
+    await publishSteadily(api, {
+      perSecond: PER_SECOND,
+      forMs: WARM_UP_MS,
+      name: `${prefix}-warm`,
+      usernameOf,
+    });
+    const answered = await publishSteadily(api, {
+      perSecond: PER_SECOND,
+      forMs: MEASURED_MS,
+      name: prefix,
+      usernameOf,
+    });
+    const keyOf = (id: string) => arrivalKey(id, `/${Number(id.slice(prefix.length + 1)) % ENDPOINTS}`);
+    const arrived = await until(() => [...answered.keys()].every((id) => arrivals.has(keyOf(id))), DRAIN_MS);
+    if (!arrived) console.log(`  MISSING: not every event arrived within ${DRAIN_MS / 1000} s`);
+    const latencies = [...answered].flatMap(([id, at]) => {
+      const arrivedAt = arrivals.get(keyOf(id));
+      // A delivery may overtake its own publish answer: then nobody waited for it.
+      return arrivedAt === undefined ? [] : [Math.max(0, arrivedAt - at)];
+    });
+    print(`  ${name}`, latencies);
+    return latencies;
+  });
+}
+
+/** Prints the percentiles and returns p50 in milliseconds. */
+function print(name: string, latencies: readonly number[]): number {
+  const sorted = latencies.toSorted((a, b) => a - b);
+  const p50 = percentile(sorted, 0.5);
+  console.log(`${name}: ${sorted.length} events, p50 ${inMs(p50)}, p99 ${inMs(percentile(sorted, 0.99))}`);
+  return p50;
+}
