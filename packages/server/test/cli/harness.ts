@@ -151,6 +151,7 @@ export function refusal(status: number, code: number, msg: string): FakeAnswer {
 
 export interface RunningService {
   url: string;
+  pid: number;
   /** The key that the first start printed; null when it printed none. */
   printedKey: string | null;
   /** What it has printed so far. */
@@ -170,6 +171,7 @@ export async function startService(folder: string, options: RunOptions = {}): Pr
   child.stdin.end();
   const service: RunningService = {
     url: '',
+    pid: child.pid ?? 0,
     printedKey: null,
     stdout: '',
     stderr: '',
