@@ -151,12 +151,12 @@ export async function createAccount(api: Api, username: string): Promise<void> {
 /** Makes an endpoint that subscribes to the benches' event type; returns its id. */
 export async function createEndpoint(api: Api, username: string, url: string): Promise<string> {
   const text = await must(api, 'POST', '/v2/endpoint', { url, events: [EVENT] }, { 'x-account': username });
-  return (JSON.parse(text) as { endpoint_id: string }).endpoint_id;
+  return (JSON.parse(text) as { data: { endpoint_id: string } }).data.endpoint_id;
 }
 
-/** Publishes one event of about half a kilobyte. */
+/** Publishes one event of about one kilobyte. */
 export async function publish(api: Api, username: string, eventId: string): Promise<void> {
-  const data = { number: 0, text: 'x'.repeat(400) };
+  const data = { number: 0, text: 'x'.repeat(900) };
   await must(api, 'POST', '/v2/publish', { username, event: EVENT, event_id: eventId, data });
 }
 
