@@ -75,10 +75,10 @@ async function runBench(): Promise<void> {
     });
     await until(() => [...answered.keys()].every((id) => arrivals.has(steadyKey(id))), DRAIN_MS);
     const latencies: number[] = [];
-    for (const [id, { answeredAt }] of answered) {
+    for (const [id, at] of answered) {
       const arrivedAt = arrivals.get(steadyKey(id));
       // A delivery may overtake its own publish answer: then nobody waited for it.
-      if (arrivedAt !== undefined) latencies.push(Math.max(0, arrivedAt - answeredAt));
+      if (arrivedAt !== undefined) latencies.push(Math.max(0, arrivedAt - at));
     }
     latencies.sort((a, b) => a - b);
     console.log(`  events     ${answered.size} published, ${latencies.length} arrived`);

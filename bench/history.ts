@@ -176,16 +176,18 @@ async function measure(
       name: `${prefix}-warm`,
       usernameOf,
     });
-    const published = await publishSteadily(api, {
+    const sent = new Map<string, number>();
+    await publishSteadily(api, {
       perSecond: PER_SECOND,
       forMs: MEASURED_MS,
       name: prefix,
       usernameOf,
+      onSend: (id, atMs) => sent.set(id, atMs),
     });
     const keyOf = (id: string) => arrivalKey(id, `/${Number(id.slice(prefix.length + 1)) % ENDPOINTS}`);
-    const arrived = await until(() => [...published.keys()].every((id) => arrivals.has(keyOf(id))), DRAIN_MS);
+    const arrived = await until(() => [...sent.keys()].every((id) => arrivals.has(keyOf(id))), DRAIN_MS);
     if (!arrived) console.log(`  MISSING: not every event arrived within ${DRAIN_MS / 1000} s`);
-    const latencies = [...published].flatMap(([id, { sentAt }]) => {
+    const latencies = [...sent].flatMap(([id, sentAt]) => {
       const arrivedAt = arrivals.get(keyOf(id));
       return arrivedAt === undefined ? [] : [arrivedAt - sentAt];
     });

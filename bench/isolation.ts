@@ -97,16 +97,16 @@ async function runPhase(perSecond: number, withBad: boolean): Promise<PhaseResul
       usernameOf,
     });
     const ended = preciseNow();
-    const expected = [...answered].flatMap(([id, { answeredAt }]) =>
-      paths.map((path) => ({ key: arrivalKey(id, path), answeredAt })),
+    const expected = [...answered].flatMap(([id, at]) =>
+      paths.map((path) => ({ key: arrivalKey(id, path), at })),
     );
     await until(() => expected.every(({ key }) => arrivals.has(key)), DRAIN_MS);
 
     const inTime = [...arrivals.values()].filter((at) => at >= started && at < ended).length;
-    const latencies = expected.flatMap(({ key, answeredAt }) => {
+    const latencies = expected.flatMap(({ key, at }) => {
       const arrivedAt = arrivals.get(key);
       // A delivery may overtake its own publish answer: then nobody waited for it.
-      return arrivedAt === undefined ? [] : [Math.max(0, arrivedAt - answeredAt)];
+      return arrivedAt === undefined ? [] : [Math.max(0, arrivedAt - at)];
     });
     const result: PhaseResult = {
       perSecond: (inTime * 1000) / (ended - started),

@@ -24,12 +24,6 @@ export interface Api {
   agent: Agent;
 }
 
-/** Unix milliseconds with fractions. */
-export interface Published {
-  sentAt: number;
-  answeredAt: number;
-}
-
 /** How a receiver treats a request once its body is read. */
 export type Answer = (incoming: IncomingMessage, answer: ServerResponse) => void;
 
@@ -169,13 +163,20 @@ export async function publish(api: Api, username: string, eventId: string): Prom
 /**
  * Publishes `perSecond` events a second for `forMs`, whatever the answers take (an open loop).
  *
- * @returns event id → when its publish was sent and answered
+ * @returns event id → when its publish was answered
  */
 export async function publishSteadily(
   api: Api,
-  plan: { perSecond: number; forMs: number; name: string; usernameOf(number: number): string },
-): Promise<Map<string, Published>> {
-  const published = new Map<string, Published>();
+  plan: {
+    perSecond: number;
+    forMs: number;
+    name: string;
+    usernameOf(number: number): string;
+    /** Hears of each event just before its publish is sent. */
+    onSend?(eventId: string, atMs: number): void;
+  },
+): Promise<Map<string, number>> {
+  const answered = new Map<string, number>();
   const running: Promise<void>[] = [];
   const started = preciseNow();
   for (let number = 0; number < (plan.perSecond * plan.forMs) / 1000; number += 1) {
@@ -183,15 +184,15 @@ export async function publishSteadily(
     const waitMs = started + (number * 1000) / plan.perSecond - preciseNow();
     if (waitMs > 0) await sleep(waitMs);
     const id = `${plan.name}-${number}`;
-    const sentAt = preciseNow();
+    plan.onSend?.(id, preciseNow());
     running.push(
       publish(api, plan.usernameOf(number), id).then(() => {
-        published.set(id, { sentAt, answeredAt: preciseNow() });
+        answered.set(id, preciseNow());
       }),
     );
   }
   await Promise.all(running);
-  return published;
+  return answered;
 }
 
 // ---------------------------------------------------------------- small tools
