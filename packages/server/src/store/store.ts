@@ -243,7 +243,8 @@ export interface Store {
   listEndpoints(username: string): Promise<Endpoint[]>;
   /**
    * One transaction: replaces what is present; disabling also cancels what waits for the endpoint (an attempt in
-   * flight ends as it ends); enabling clears `disabledReason`. Null when there is none.
+   * flight ends as it ends), and taking a type out cancels what waits of that type; enabling clears `disabledReason`.
+   * Null when there is none.
    */
   updateEndpoint(username: string, endpointId: string, changes: EndpointChanges): Promise<Endpoint | null>;
   /** The endpoint is gone and what waited for it is `cancelled`, in one transaction. False when there is none. */

@@ -239,6 +239,54 @@ export function endpointTests(test: StoreTest): void {
     });
   });
 
+  describe('an endpoint that takes a type no longer', () => {
+    test('what waits of that type is cancelled with a reason, due or not, and nothing else', async (bench) => {
+      const { username, endpoint } = await bench.subscriber({ events: [VIDEO, SCRIPT] });
+      const retrying = (await bench.publish(username, { event: VIDEO })).deliveryIds[0] as string;
+      const lease = await bench.claimOne();
+      await bench.settleOne(retryingAt(lease, bench.now(), bench.now() + HOUR_MS));
+      const due = (await bench.publish(username, { event: VIDEO })).deliveryIds[0] as string;
+      const kept = (await bench.publish(username, { event: SCRIPT })).deliveryIds[0] as string;
+
+      await bench.store.updateEndpoint(username, endpoint.endpointId, { events: [SCRIPT] });
+
+      for (const deliveryId of [retrying, due]) {
+        const delivery = await bench.delivery(username, deliveryId);
+        assert.equal(delivery.status, 'cancelled');
+        assert.match(delivery.statusReason ?? '', /subscribed/);
+      }
+      assert.equal((await bench.claimOne()).deliveryId, kept);
+    });
+
+    test('an attempt of that type in flight ends as it ends, and is not repeated', async (bench) => {
+      const { username, endpoint } = await bench.subscriber({ events: [VIDEO, SCRIPT] });
+      await bench.publishMany(username, 2, { event: VIDEO });
+      const [arriving, failing] = await bench.claim();
+      assert.ok(arriving && failing);
+      await bench.store.updateEndpoint(username, endpoint.endpointId, { events: [SCRIPT] });
+      assert.equal(await bench.settleOne(deliveredAt(arriving, bench.now())), 'delivered');
+      const again = retryingAt(failing, bench.now(), bench.now() + SECOND_MS);
+      assert.equal(await bench.settleOne(again), 'cancelled');
+    });
+
+    test('a lease of that type that is given back is not given out again', async (bench) => {
+      const { username, endpoint } = await bench.subscriber({ events: [VIDEO, SCRIPT] });
+      await bench.publish(username, { event: VIDEO });
+      const lease = await bench.claimOne();
+      await bench.store.updateEndpoint(username, endpoint.endpointId, { events: [SCRIPT] });
+      await bench.store.release([lease]);
+      assert.deepEqual(await bench.claim(), []);
+      assert.equal((await bench.delivery(username, lease.deliveryId)).status, 'cancelled');
+    });
+
+    test('a test event of a type that it never took is retried all the same', async (bench) => {
+      const { username, endpoint } = await bench.subscriber({ events: [SCRIPT] });
+      await bench.publish(username, { event: VIDEO, onlyEndpointId: endpoint.endpointId });
+      const lease = await bench.claimOne();
+      assert.equal(await bench.settleOne(retryingAt(lease, bench.now(), bench.now() + SECOND_MS)), 'pending');
+    });
+  });
+
   describe('an endpoint that ends', () => {
     const endings: Record<string, (bench: Bench, username: string, endpointId: string) => Promise<unknown>> =
       {

@@ -166,6 +166,8 @@ export function endpointOperations(
       if (changes.events !== undefined) {
         for (const event of before.events) unsubscribe.run(username, endpointId, event);
         for (const event of changes.events) subscribe.run(username, event, endpointId);
+        // What is left of a larger backlog is cancelled when it is claimed.
+        moves.cancelUnsubscribed(username, endpointId, CANCEL_AT_ONCE);
       }
       if (changes.status !== undefined) {
         db.prepare('UPDATE endpoint SET disabled_reason = NULL WHERE username = ? AND endpoint_id = ?').run(

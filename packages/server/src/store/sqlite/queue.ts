@@ -13,6 +13,8 @@ import {
   LEASED_ENDPOINT_COLUMNS,
   type LeasedEndpointRow,
   QUEUE_AS_DELIVERY,
+  subscriptionCheck,
+  UNSUBSCRIBED_REASON,
   type QueueRow,
   toDelivery,
   toLeasedEndpoint,
@@ -33,6 +35,7 @@ export function queueOperations(
   const { db, now, nextToken } = context;
   const lanes = laneBook(context);
   const moves = deliveryMoves(context);
+  const isSubscribed = subscriptionCheck(context);
   const writeAttempt = attemptWriter(context);
   const count = statCounter(context);
 
@@ -103,6 +106,10 @@ export function queueOperations(
       }
       const endpoint = toLeasedEndpoint(row);
       for (const delivery of rows) {
+        if (!isSubscribed(delivery)) {
+          moves.finish(delivery, 'cancelled', UNSUBSCRIBED_REASON);
+          continue;
+        }
         const token = nextToken();
         const leasedUntil = now() + offer.leaseMs;
         lease.run(now(), leasedUntil, token, username, delivery.delivery_id);
@@ -164,12 +171,14 @@ export function queueOperations(
     let status: DeliveryStatus = next.status;
     if (next.status === 'pending') {
       const endpoint = endpointOf.get(username, row.endpoint_id);
-      if (endpoint?.status === 'enabled') {
+      const retried = { ...row, manual: 0 };
+      if (endpoint?.status === 'enabled' && isSubscribed(retried)) {
         reschedule.run(row.attempts, row.failures + 1, next.dueAt, username, deliveryId);
         lanes.lookBy(username, row.endpoint_id, next.dueAt);
       } else {
         status = 'cancelled';
-        moves.finish(row, status, cancelReason(endpoint?.status));
+        const reason = endpoint?.status === 'enabled' ? UNSUBSCRIBED_REASON : cancelReason(endpoint?.status);
+        moves.finish(row, status, reason);
       }
     } else {
       moves.finish(row, next.status, next.status === 'dead' ? next.reason : null);

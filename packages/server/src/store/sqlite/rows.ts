@@ -89,7 +89,9 @@ export function toLeasedEndpoint(row: LeasedEndpointRow): LeasedEndpoint {
 }
 
 /** Moves deliveries between the queue and the history. */
-export function deliveryMoves({ db, now }: EngineContext) {
+export function deliveryMoves(context: EngineContext) {
+  const { db, now } = context;
+  const isSubscribed = subscriptionCheck(context);
   const enqueue = db.prepare(
     `INSERT INTO queue (username, delivery_id, endpoint_id, event_id, event, attempts, failures, manual, created_at,
                         due_at, leased, leased_at, token)
@@ -167,6 +169,13 @@ export function deliveryMoves({ db, now }: EngineContext) {
       );
     },
 
+    /** Cancels what waits for an endpoint that no longer takes its type, among the first `limit` that wait. */
+    cancelUnsubscribed(username: string, endpointId: string, limit: number): void {
+      for (const row of waiting.all(username, endpointId, now(), limit)) {
+        if (!isSubscribed(row)) finish(row, 'cancelled', UNSUBSCRIBED_REASON);
+      }
+    },
+
     /** Cancels what waits for an endpoint, at most `limit` of it; answers whether more is left. */
     cancelWaiting(username: string, endpointId: string, reason: string, limit: number): boolean {
       const rows = waiting.all(username, endpointId, now(), limit);
@@ -182,6 +191,26 @@ export type DeliveryMoves = ReturnType<typeof deliveryMoves>;
 export function accountCheck({ db }: EngineContext): (username: string) => boolean {
   const live = db.prepare<[string]>(`SELECT 1 FROM account WHERE username = ? AND status <> 'deleted'`);
   return (username) => live.get(username) !== undefined;
+}
+
+/** Why a delivery of a type that its endpoint no longer takes ended as `cancelled`. */
+export const UNSUBSCRIBED_REASON = 'event type no longer subscribed';
+
+/**
+ * Whether an endpoint still takes a delivery's type: the subscriptions of now hold for every attempt (wire contract,
+ * section 2). What a person asked for goes whatever it subscribes to, and so does a test event, which was for it alone.
+ */
+export function subscriptionCheck({ db }: EngineContext): (row: QueueRow) => boolean {
+  const wanted = db.prepare<[string, string, string, string, string, string]>(
+    `SELECT 1 FROM subscription WHERE username = ? AND event = ? AND endpoint_id = ?
+     UNION ALL
+     SELECT 1 FROM event WHERE username = ? AND event_id = ? AND only_endpoint_id = ?
+     LIMIT 1`,
+  );
+  return (row) =>
+    row.manual === 1 ||
+    wanted.get(row.username, row.event, row.endpoint_id, row.username, row.event_id, row.endpoint_id) !==
+      undefined;
 }
 
 /** Why a delivery ended as `cancelled`. */
