@@ -122,34 +122,55 @@ async function call<T>(base: string, key: string, method: string, path: string, 
 
 // ---------------------------------------------------------------- showing
 
-function line(row: Row): string {
-  const state =
+/** The table's columns fill 79 characters: one terminal line each on the narrowest terminal in use. */
+function columns(
+  event: string,
+  endpoints: string,
+  attempts: string,
+  status: string,
+  latency: string,
+): string {
+  return `${event.padEnd(34)}${endpoints.padStart(9)}${attempts.padStart(10)}  ${status.padEnd(15)}${latency.padStart(9)}`;
+}
+
+const HEADING = columns('event type', 'endpoints', 'attempts', 'status', 'latency');
+
+const GREEN = 32;
+const YELLOW = 33;
+
+function line(row: Row, colour: boolean): string {
+  const arrived = `${row.delivered}/${row.expected}`;
+  const [status, code] =
     row.delivered === row.expected
-      ? 'delivered'
+      ? ['delivered', GREEN]
       : row.failed > 0
-        ? `retrying (${row.delivered}/${row.expected})`
-        : `pending (${row.delivered}/${row.expected})`;
+        ? [`retrying (${arrived})`, YELLOW]
+        : [`pending (${arrived})`, null];
   const latency = row.lastAt === null ? '' : `${Math.max(0, row.lastAt - row.publishedAt)} ms`;
-  return [
-    row.event.padEnd(36),
-    String(row.expected).padStart(9),
-    String(row.attempts).padStart(9),
-    `  ${state.padEnd(18)}`,
-    latency.padStart(9),
-  ].join('');
+  const text = columns(row.event, String(row.expected), String(row.attempts), status, latency);
+  return colour && code !== null ? text.replace(status, `\x1b[${code}m${status}\x1b[0m`) : text;
 }
 
 function counted(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }
 
-const HEADING = `${'event type'.padEnd(36)}${'endpoints'.padStart(9)}${'attempts'.padStart(9)}  ${'status'.padEnd(18)}${'latency'.padStart(9)}`;
-
-/** On a terminal one table that changes; elsewhere a line for each event when all of its endpoints have it. */
+/**
+ * On a terminal one table that changes; elsewhere, and on a terminal that is too small for the table, a line for each
+ * event when all of its endpoints have it.
+ */
 class Display {
-  readonly #live = process.stdout.isTTY === true && (process.stdout.rows ?? 0) > 28;
+  /** A table that doesn't fit would scroll, and be drawn beside itself. */
+  readonly #live: boolean;
+  readonly #colour: boolean;
   #drawnLines = 0;
   readonly #said = new Set<string>();
+
+  constructor(events: number) {
+    const { isTTY = false, rows = 0, columns: width = 0 } = process.stdout;
+    this.#live = isTTY && rows > events + 1 && width >= HEADING.length;
+    this.#colour = isTTY && (process.env.NO_COLOR ?? '') === '';
+  }
 
   show(rows: readonly Row[]): void {
     if (!this.#live) {
@@ -162,7 +183,7 @@ class Display {
       }
       return;
     }
-    const lines = [HEADING, ...rows.map(line)];
+    const lines = this.#table(rows);
     const up = this.#drawnLines === 0 ? '' : `\x1b[${this.#drawnLines}A`;
     process.stdout.write(`${up}${lines.map((text) => `\x1b[2K${text}\n`).join('')}`);
     this.#drawnLines = lines.length;
@@ -170,7 +191,11 @@ class Display {
 
   finish(rows: readonly Row[]): void {
     this.show(rows);
-    if (!this.#live) console.log(['', HEADING, ...rows.map(line)].join('\n'));
+    if (!this.#live) console.log(['', ...this.#table(rows)].join('\n'));
+  }
+
+  #table(rows: readonly Row[]): string[] {
+    return [HEADING, ...rows.map((row) => line(row, this.#colour))];
   }
 }
 
@@ -231,7 +256,7 @@ async function run(keep: boolean): Promise<void> {
   );
 
   console.log(`Publishing all ${types.length} event types; the receiver refuses some at first …\n`);
-  const display = new Display();
+  const display = new Display(types.length);
   for (const { name, example } of types) {
     const row: Row = {
       event: name,
@@ -278,12 +303,13 @@ async function run(keep: boolean): Promise<void> {
   console.log(
     [
       '',
-      `${rows.length} events, ${expected} deliveries, ${attempts} attempts: the receiver answered ${attempts - expected} with 500,`,
-      'and Posthorn delivered them again after a second. Every delivery carried two signatures, both verified.',
+      `${rows.length} events, ${expected} deliveries, ${attempts} attempts: the receiver answered ${attempts - expected} with 500`,
+      'at first, and Posthorn delivered them again after a second. Every delivery',
+      'carried two signatures; the receiver verified both.',
     ].join('\n'),
   );
   if (!keep) {
-    console.log('Run it with --keep (npm run demo -- --keep) to look around while it runs.');
+    console.log('To look around while it runs: npm run demo -- --keep');
     return;
   }
   console.log(
