@@ -1,76 +1,91 @@
 import assert from 'node:assert/strict';
 import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe } from 'node:test';
+import { after, describe } from 'node:test';
+import { openDatabase } from '../src/store/sqlite/database.ts';
 import { openSqliteStore } from '../src/store/sqlite/index.ts';
 import type { Store } from '../src/store/store.ts';
-import { storeSuite, type TestStore } from './store.suite.ts';
-import { storeTest } from './store-suite/bench.ts';
+import { type StoreEngine, storeSuite, type TestDatabase } from './store.suite.ts';
+import { assertRefused, BenchPool, storeTest } from './store-suite/bench.ts';
 import { ManualClock } from './support/manual-clock.ts';
 import { HOUR_MS } from './support/store-fixtures.ts';
 import { type TempDir, tempDir } from './support/tempdir.ts';
 
-class SqliteTestStore implements TestStore {
+class SqliteTestDatabase implements TestDatabase {
   readonly #dir: TempDir;
-  readonly #clock: ManualClock;
+  readonly #clock = new ManualClock();
   #path: string;
-  #store: Store;
   #crashes = 0;
 
-  private constructor(dir: TempDir, clock: ManualClock, path: string, store: Store) {
+  constructor(dir: TempDir) {
     this.#dir = dir;
-    this.#clock = clock;
+    this.#path = join(dir.path, 'posthorn.db');
+  }
+
+  open(): Promise<Store> {
+    return openSqliteStore({ path: this.#path, clock: this.#clock });
+  }
+
+  /** The files as they lie there while the store is open are what a killed process leaves behind. */
+  async crash(store: Store): Promise<void> {
+    this.#crashes += 1;
+    const path = join(this.#dir.path, `posthorn-${this.#crashes}.db`);
+    await copyFile(this.#path, path);
+    await copyFile(`${this.#path}-wal`, `${path}-wal`);
     this.#path = path;
-    this.#store = store;
+    await store.close();
   }
 
-  static async open(): Promise<SqliteTestStore> {
-    const dir = await tempDir();
-    const clock = new ManualClock();
-    const path = join(dir.path, 'posthorn.db');
-    return new SqliteTestStore(dir, clock, path, await openSqliteStore({ path, clock }));
-  }
-
-  get store(): Store {
-    return this.#store;
+  async now(): Promise<number> {
+    return this.#clock.now();
   }
 
   async advance(ms: number): Promise<void> {
     this.#clock.advance(ms);
   }
 
-  /** The files as they lie there while the store is open are what a killed process leaves behind. */
-  async reopen(): Promise<void> {
-    this.#crashes += 1;
-    const path = join(this.#dir.path, `posthorn-${this.#crashes}.db`);
-    await copyFile(this.#path, path);
-    await copyFile(`${this.#path}-wal`, `${path}-wal`).catch((error: NodeJS.ErrnoException) => {
-      // A store that was closed in order has no log any more.
-      if (error.code !== 'ENOENT') throw error;
-    });
-    const crashed = this.#store;
-    this.#store = await openSqliteStore({ path, clock: this.#clock });
-    this.#path = path;
-    await closeQuietly(crashed);
+  async clear(): Promise<void> {
+    const db = openDatabase(this.#path);
+    try {
+      db.pragma('synchronous = OFF');
+      const tables = db
+        .prepare<[], { name: string }>(
+          `SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'schema_migration'`,
+        )
+        .all();
+      db.exec(`BEGIN; ${tables.map(({ name }) => `DELETE FROM ${name};`).join(' ')} COMMIT;`);
+    } finally {
+      db.close();
+    }
   }
 
-  async dispose(): Promise<void> {
-    await closeQuietly(this.#store);
-    await this.#dir.remove();
+  remove(): Promise<void> {
+    return this.#dir.remove();
   }
 }
 
-/** A test may have closed it already. */
-async function closeQuietly(store: Store): Promise<void> {
-  await store.close().catch(() => {});
-}
+const sqlite: StoreEngine = {
+  name: 'SQLite',
+  severalNodes: false,
+  createDatabase: async () => new SqliteTestDatabase(await tempDir()),
+};
 
-const harness = { open: () => SqliteTestStore.open() };
-
-storeSuite('SQLite', harness);
+storeSuite(sqlite);
 
 describe('store: SQLite, which one process opens at a time', () => {
-  storeTest(harness)('a recovery frees every lease at once', async (bench) => {
+  const pool = new BenchPool(sqlite);
+  after(() => pool.dispose());
+  const test = storeTest(pool);
+
+  test('a second store on the same file is refused, and the first goes on', async (bench) => {
+    const { username } = await bench.subscriber();
+    const refusal = await assertRefused('unavailable', bench.addNode());
+    assert.match(refusal.message, /in use by another Posthorn process/);
+    await bench.publish(username);
+    await bench.claimOne();
+  });
+
+  test('a recovery frees every lease at once', async (bench) => {
     const { username } = await bench.subscriber();
     await bench.publishMany(username, 3);
     const lost = await bench.claim({ leaseMs: HOUR_MS });

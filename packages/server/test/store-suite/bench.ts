@@ -22,53 +22,50 @@ import {
   unique,
   WIDE_OFFER,
 } from '../support/store-fixtures.ts';
-
-/** What an engine brings to be tested by the suite. */
-export interface StoreHarness {
-  /** A new, empty store. */
-  open(): Promise<TestStore>;
-}
-
-export interface TestStore {
-  /** The present store; another one after {@link TestStore.reopen}. */
-  readonly store: Store;
-  /** Moves the store's clock on. It may run by itself besides: the suite measures times with {@link DRIFT_MS} to spare. */
-  advance(ms: number): Promise<void>;
-  /** As a new process would after a crash: nobody closed the old store. */
-  reopen(): Promise<void>;
-  /** Ends it and removes its data; the store may be closed already. */
-  dispose(): Promise<void>;
-}
+import type { StoreEngine, TestDatabase } from './engine.ts';
 
 /** How far the clock of an engine may run on by itself during one test. */
 export const DRIFT_MS = 10 * SECOND_MS;
 
 /** A store under test with the steps that nearly every test takes. */
 export class Bench {
-  readonly #test: TestStore;
-  #startedAt: number | null = null;
+  readonly #database: TestDatabase;
+  readonly #nodes = new Set<Store>();
+  #store: Store;
+  #isOpen = true;
+  #startedAt: number;
   #advancedMs = 0;
 
-  private constructor(test: TestStore) {
-    this.#test = test;
+  private constructor(database: TestDatabase, store: Store, startedAt: number) {
+    this.#database = database;
+    this.#store = store;
+    this.#startedAt = startedAt;
   }
 
-  static async open(harness: StoreHarness): Promise<Bench> {
-    return new Bench(await harness.open());
+  /** A bench with a database of its own, which it removes in {@link dispose}. */
+  static async open(engine: StoreEngine): Promise<Bench> {
+    const database = await engine.createDatabase();
+    const store = await database.open();
+    return new Bench(database, store, await database.now());
   }
 
+  /** The present store; another one after {@link reopen}. */
   get store(): Store {
-    return this.#test.store;
+    return this.#store;
   }
 
-  /** The store's time, unix ms; it may be {@link DRIFT_MS} later in truth. Known from the first {@link account} on. */
+  /** False between {@link close} and {@link reopen}. */
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /** The store's time, unix ms; it may be {@link DRIFT_MS} later in truth. */
   now(): number {
-    assert.ok(this.#startedAt !== null, 'the store tells its time when it makes the first account');
     return this.#startedAt + this.#advancedMs;
   }
 
   async advance(ms: number): Promise<void> {
-    await this.#test.advance(ms);
+    await this.#database.advance(ms);
     this.#advancedMs += ms;
   }
 
@@ -78,17 +75,54 @@ export class Bench {
     await this.advance(into <= offsetMs ? offsetMs - into : unitMs - into + offsetMs);
   }
 
-  reopen(): Promise<void> {
-    return this.#test.reopen();
+  /** Closes the store in order. */
+  async close(): Promise<void> {
+    this.#isOpen = false;
+    await this.#store.close();
   }
 
-  dispose(): Promise<void> {
-    return this.#test.dispose();
+  /** Opens the store as a new process would: after a crash of the present one, unless that was closed. */
+  async reopen(): Promise<void> {
+    if (this.#isOpen) await this.#database.crash(this.#store);
+    this.#isOpen = false;
+    this.#store = await this.#database.open();
+    this.#isOpen = true;
+  }
+
+  /** Opens one more store on the same data, closed with the bench unless the test ends it before. */
+  async addNode(): Promise<Store> {
+    const node = await this.#database.open();
+    this.#nodes.add(node);
+    return node;
+  }
+
+  /** Ends a store of {@link addNode} as a killed process. */
+  async crashNode(node: Store): Promise<void> {
+    assert.ok(this.#nodes.delete(node), 'a node of this bench');
+    await this.#database.crash(node);
+  }
+
+  async closeNode(node: Store): Promise<void> {
+    assert.ok(this.#nodes.delete(node), 'a node of this bench');
+    await node.close();
+  }
+
+  /** Empties the database for the next test, which begins at the present time. */
+  async clear(): Promise<void> {
+    for (const node of [...this.#nodes]) await this.closeNode(node);
+    await this.#database.clear();
+    this.#startedAt = await this.#database.now();
+    this.#advancedMs = 0;
+  }
+
+  async dispose(): Promise<void> {
+    for (const node of [...this.#nodes]) await this.closeNode(node);
+    if (this.#isOpen) await this.close();
+    await this.#database.remove();
   }
 
   async account(username = unique('user')): Promise<string> {
-    const account = await this.store.createAccount({ username, metadata: null });
-    this.#startedAt ??= account.createdAt - this.#advancedMs;
+    await this.store.createAccount({ username, metadata: null });
     return username;
   }
 
@@ -178,19 +212,53 @@ export class Bench {
   }
 }
 
-/** Declares a test with a store of its own. */
+/**
+ * Lends benches to tests. Opening a database costs more than most tests do, so one that a test leaves in order is
+ * emptied and lent again.
+ */
+export class BenchPool {
+  readonly #engine: StoreEngine;
+  readonly #idle: Bench[] = [];
+
+  constructor(engine: StoreEngine) {
+    this.#engine = engine;
+  }
+
+  /** Runs on an empty database that nobody else uses meanwhile. */
+  async use(run: (bench: Bench) => Promise<void>): Promise<void> {
+    return this.#lend(this.#idle.pop() ?? (await Bench.open(this.#engine)), run);
+  }
+
+  /** Runs on a database that nobody has ever used. */
+  async useNew(run: (bench: Bench) => Promise<void>): Promise<void> {
+    return this.#lend(await Bench.open(this.#engine), run);
+  }
+
+  async #lend(bench: Bench, run: (bench: Bench) => Promise<void>): Promise<void> {
+    try {
+      await run(bench);
+      if (!bench.isOpen) return await bench.dispose();
+      await bench.clear();
+    } catch (error) {
+      // What a failed test leaves behind may not even close; its own failure is the one to tell.
+      await bench.dispose().catch(() => {});
+      throw error;
+    }
+    this.#idle.push(bench);
+  }
+
+  async dispose(): Promise<void> {
+    for (const bench of this.#idle.splice(0)) await bench.dispose();
+  }
+}
+
+/** Declares a test with an empty database of its own. */
 export type StoreTest = (behaviour: string, run: (bench: Bench) => Promise<void>) => void;
 
-export function storeTest(harness: StoreHarness): StoreTest {
+/** Tests on databases of the pool, one after another. */
+export function storeTest(pool: BenchPool): StoreTest {
   return (behaviour, run) => {
-    it(behaviour, async () => {
-      const bench = await Bench.open(harness);
-      try {
-        await run(bench);
-      } finally {
-        await bench.dispose();
-      }
-    });
+    it(behaviour, () => pool.use(run));
   };
 }
 

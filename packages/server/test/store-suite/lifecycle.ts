@@ -1,29 +1,30 @@
 import assert from 'node:assert/strict';
-import { describe } from 'node:test';
+import { describe, it } from 'node:test';
 import { newEndpoint, newEvent, newKey, WIDE_OFFER } from '../support/store-fixtures.ts';
-import { assertRefused, type StoreTest } from './bench.ts';
+import { assertRefused, type BenchPool, type StoreTest } from './bench.ts';
 
-export function lifecycleTests(test: StoreTest): void {
+export function lifecycleTests(test: StoreTest, pool: BenchPool): void {
   describe('lifecycle', () => {
-    test('a new store answers a ping and is empty', async ({ store }) => {
-      await store.ping();
-      assert.deepEqual(await store.listAccounts({ limit: 10, cursor: null }), {
-        items: [],
-        nextCursor: null,
-      });
-      assert.deepEqual(await store.listKeys(null), []);
-      assert.deepEqual(await store.listEventTypes(), []);
-      assert.deepEqual(await store.claim(WIDE_OFFER), { leases: [], nextDueAt: null });
-      assert.deepEqual(await store.queueDepth(), { scheduled: 0, due: 0, leased: 0, oldestDueMs: 0 });
-      assert.deepEqual(await store.advanceReplays(10, 10), { made: 0, running: false });
-      assert.equal(await store.recover(), 0);
-    });
+    it('a new store answers a ping and is empty', () =>
+      pool.useNew(async ({ store }) => {
+        await store.ping();
+        assert.deepEqual(await store.listAccounts({ limit: 10, cursor: null }), {
+          items: [],
+          nextCursor: null,
+        });
+        assert.deepEqual(await store.listKeys(null), []);
+        assert.deepEqual(await store.listEventTypes(), []);
+        assert.deepEqual(await store.claim(WIDE_OFFER), { leases: [], nextDueAt: null });
+        assert.deepEqual(await store.queueDepth(), { scheduled: 0, due: 0, leased: 0, oldestDueMs: 0 });
+        assert.deepEqual(await store.advanceReplays(10, 10), { made: 0, running: false });
+        assert.equal(await store.recover(), 0);
+      }));
 
     test('work that was under way when the store is closed ends in order and lasts', async (bench) => {
       const { username } = await bench.subscriber();
       const events = Array.from({ length: 20 }, () => newEvent(username));
       const publishing = Promise.all(events.map((event) => bench.store.publish([event], null)));
-      const closing = bench.store.close();
+      const closing = bench.close();
       const answers = await publishing;
       await closing;
       assert.deepEqual(
@@ -37,7 +38,7 @@ export function lifecycleTests(test: StoreTest): void {
     test('after close every call rejects as unavailable', async (bench) => {
       const { username, endpoint } = await bench.subscriber();
       const { store } = bench;
-      await store.close();
+      await bench.close();
       const page = { limit: 1, cursor: null };
       const calls: Record<string, () => Promise<unknown>> = {
         ping: () => store.ping(),

@@ -16,7 +16,7 @@ import {
   VIDEO,
   WIDE_OFFER,
 } from '../support/store-fixtures.ts';
-import { assertRefused, Bench, DRIFT_MS, type StoreHarness } from './bench.ts';
+import { assertRefused, type Bench, type BenchPool, DRIFT_MS } from './bench.ts';
 
 /*
  * Random walks through the queue beside a model that is simple enough to be believed. The clock moves by whole
@@ -528,23 +528,20 @@ const aStep: fc.Arbitrary<Step> = fc.oneof(
   { weight: 3, arbitrary: fc.record({ op: op('retry'), delivery: anIndex }) },
 );
 
-export function queueModelTests(harness: StoreHarness): void {
+export function queueModelTests(pool: BenchPool): void {
   describe('the queue as a model', () => {
     it('in any sequence of steps no delivery is lost, no two tokens hold, and the counts add up', async () => {
       const steps = fc.array(aStep, { minLength: 5, maxLength: 40, size: 'max' });
       const laneLimits = fc.integer({ min: 1, max: 4 });
-      const walk = fc.asyncProperty(steps, laneLimits, async (walked, laneLimit) => {
-        const bench = await Bench.open(harness);
-        try {
+      const walk = fc.asyncProperty(steps, laneLimits, (walked, laneLimit) =>
+        pool.use(async (bench) => {
           const model = new QueueModel(bench, await bench.account(), laneLimit);
           await model.addEndpoint([VIDEO]);
           await model.addEndpoint([VIDEO, SCRIPT]);
           for (const step of walked) await model.take(step);
           await model.drain();
-        } finally {
-          await bench.dispose();
-        }
-      });
+        }),
+      );
       // A failure prints its seed and path, and the shortest walk that fails.
       await fc.assert(walk, { numRuns: 60, interruptAfterTimeLimit: 10_000 });
     });
