@@ -33,6 +33,7 @@ import { endpointTests } from './store-suite/endpoints.ts';
 import type { StoreEngine } from './store-suite/engine.ts';
 import { lifecycleTests } from './store-suite/lifecycle.ts';
 import { lookingTests } from './store-suite/looking.ts';
+import { nodeTests } from './store-suite/nodes.ts';
 import { publishTests } from './store-suite/publish.ts';
 import { purgeTests } from './store-suite/purge.ts';
 import { queueModelTests } from './store-suite/queue-model.ts';
@@ -62,6 +63,7 @@ export function storeSuite(engine: StoreEngine): void {
     statsTests(test);
     purgeTests(test);
     durabilityTests(test);
+    if (engine.severalNodes) nodeTests(test);
     queueModelTests(pool);
   });
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import type { Lease } from '../../src/store/store.ts';
+import type { Claimed, Lease, LeaseOffer } from '../../src/store/store.ts';
 import {
   deliveredAt,
   HOUR_MS,
@@ -21,6 +21,28 @@ async function singleLanes(bench: Bench, count: number): Promise<string[]> {
   for (let n = 0; n < count; n++) ids.push((await bench.endpoint(username)).endpointId);
   await bench.publish(username);
   return ids;
+}
+
+function deliveryIds(leases: readonly Lease[]): string[] {
+  return leases.map((lease) => lease.deliveryId);
+}
+
+/**
+ * Claims whenever the answer before says so, until `at`. It may call early, but neither late nor in circles, and what
+ * is due at `at` isn't leased before.
+ */
+async function claimedAt(bench: Bench, at: number, before: Claimed, offer: LeaseOffer): Promise<Claimed> {
+  let { nextDueAt } = before;
+  for (let claims = 0; claims < 3; claims++) {
+    assert.ok(nextDueAt !== null && nextDueAt <= at, `called back at ${nextDueAt}, too late for ${at}`);
+    assert.ok(nextDueAt > bench.now(), 'nobody is called back at once for nothing');
+    await bench.advance(nextDueAt - bench.now());
+    const claimed = await bench.store.claim(offer);
+    if (bench.now() === at) return claimed;
+    assert.deepEqual(claimed.leases, []);
+    ({ nextDueAt } = claimed);
+  }
+  throw new Error(`three claims before ${at} found nothing`);
 }
 
 export function claimingTests(test: StoreTest): void {
@@ -110,24 +132,24 @@ export function claimingTests(test: StoreTest): void {
       await bench.claimOne();
     });
 
-    test('the next due time is that of the earliest retry or lease to end', async (bench) => {
+    test('whoever claims at the next due time finds the earliest retry or lease to end', async (bench) => {
       const { username } = await bench.subscriber();
       const offer = { ...WIDE_OFFER, leaseMs: 10 * MINUTE_MS };
       await bench.publishMany(username, 2);
-      const { leases, nextDueAt } = await bench.store.claim(offer);
-      const [first, second] = leases;
+      const [first, second] = await bench.claim(offer);
       assert.ok(first && second);
-      assert.equal(nextDueAt, Math.min(first.leasedUntil, second.leasedUntil), 'a lease’s end counts');
-
       const dueAt = bench.now() + MINUTE_MS;
       const settled = await bench.store.settle([retryingAt(first, bench.now(), dueAt)], offer);
-      assert.equal(settled.nextDueAt, dueAt);
-      assert.equal((await bench.store.claim(offer)).nextDueAt, dueAt);
 
-      await bench.settleOne(deliveredAt(second, bench.now()));
-      await bench.advance(MINUTE_MS);
-      const retried = await bench.store.claim(offer);
-      assert.equal(retried.nextDueAt, retried.leases[0]?.leasedUntil);
+      const retried = await claimedAt(bench, dueAt, settled, offer);
+      assert.deepEqual(deliveryIds(retried.leases), [first.deliveryId]);
+
+      const ended = await claimedAt(bench, second.leasedUntil, retried, offer);
+      assert.deepEqual(deliveryIds(ended.leases), [second.deliveryId]);
+
+      const retriedLease = retried.leases[0] as Lease;
+      const endedAgain = await claimedAt(bench, retriedLease.leasedUntil, ended, offer);
+      assert.deepEqual(deliveryIds(endedAgain.leases), [first.deliveryId]);
     });
 
     test('when nothing waits, the next due time comes to none without claiming in circles', async (bench) => {
@@ -198,10 +220,9 @@ export function claimingTests(test: StoreTest): void {
         Array.from({ length: 10 }, () => bench.claim({ limit: 8, laneLimit: 5 })),
       );
       const leases = answers.flat();
-      assertDistinct(
-        leases.map((lease) => lease.deliveryId),
-        'leased deliveries',
-      );
+      // A claim may pass over what another is taking at the moment: the next one finds it.
+      leases.push(...(await bench.claim({ laneLimit: 5 })));
+      assertDistinct(deliveryIds(leases), 'leased deliveries');
       assertDistinct(
         leases.map((lease) => lease.token),
         'tokens',
