@@ -5,6 +5,7 @@ import { toSeconds } from '../clock.ts';
 import { notFound } from '../errors.ts';
 import { ATTEMPT_OUTCOMES, type Attempt, type Delivery, type DeliveryDetail } from '../model.ts';
 import type { ApiDeps } from './deps.ts';
+import { eventFilterFields, eventFilterOf } from './event-filter.ts';
 import { type ApiRoute, pathParams, route } from './route.ts';
 import {
   EventTypeName,
@@ -14,8 +15,6 @@ import {
   UnixSeconds,
   pageFields,
   pageOf,
-  rangeFields,
-  rangeOf,
 } from './shapes.ts';
 
 const DeliveryStatusShape = Type.Enum(['pending', 'delivered', 'dead', 'cancelled']);
@@ -149,27 +148,17 @@ export function deliveryRoutes({ store, delivery: dispatcher }: ApiDeps): ApiRou
       query: Type.Object(
         {
           status: Type.Optional(DeliveryStatusShape),
-          event: Type.Optional(EventTypeName),
           endpoint_id: Type.Optional(Type.String({ maxLength: 128, description: 'Only to this endpoint.' })),
-          event_id: Type.Optional(Type.String({ maxLength: 128, description: 'Only of this event.' })),
-          ...rangeFields,
+          ...eventFilterFields,
           ...pageFields,
         },
         { additionalProperties: false },
       ),
       data: Type.Object({ deliveries: Type.Array(DeliveryShape), next_cursor: NextCursor }),
       async handle({ username, query }) {
-        const page = await store.listDeliveries(
-          username,
-          {
-            ...(query.status === undefined ? {} : { status: query.status }),
-            ...(query.event === undefined ? {} : { event: query.event }),
-            ...(query.endpoint_id === undefined ? {} : { endpointId: query.endpoint_id }),
-            ...(query.event_id === undefined ? {} : { eventId: query.event_id }),
-            ...rangeOf(query),
-          },
-          pageOf(query),
-        );
+        const { status, endpoint_id: endpointId } = query;
+        const filter = { status, endpointId, ...eventFilterOf(query) };
+        const page = await store.listDeliveries(username, filter, pageOf(query));
         return { deliveries: page.items.map(deliveryShape), next_cursor: page.nextCursor };
       },
     }),

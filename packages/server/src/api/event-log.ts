@@ -5,6 +5,7 @@ import { toSeconds } from '../clock.ts';
 import { notFound } from '../errors.ts';
 import type { EventDetail, EventSummary, JsonObject } from '../model.ts';
 import type { ApiDeps } from './deps.ts';
+import { eventFilterFields, eventFilterOf } from './event-filter.ts';
 import { type ApiRoute, pathParams, route } from './route.ts';
 import {
   EventTypeName,
@@ -14,8 +15,6 @@ import {
   UnixSeconds,
   pageFields,
   pageOf,
-  rangeFields,
-  rangeOf,
 } from './shapes.ts';
 
 function Count(description: string) {
@@ -96,26 +95,10 @@ export function eventLogRoutes({ store }: ApiDeps): ApiRoute[] {
       operationId: 'listEvents',
       tag: 'Event log',
       summary: 'List published events, newest first',
-      query: Type.Object(
-        {
-          event: Type.Optional(EventTypeName),
-          event_id: Type.Optional(Type.String({ maxLength: 128, description: 'Only this event.' })),
-          ...rangeFields,
-          ...pageFields,
-        },
-        { additionalProperties: false },
-      ),
+      query: Type.Object({ ...eventFilterFields, ...pageFields }, { additionalProperties: false }),
       data: Type.Object({ events: Type.Array(EventShape), next_cursor: NextCursor }),
       async handle({ username, query }) {
-        const page = await store.listEvents(
-          username,
-          {
-            ...(query.event === undefined ? {} : { event: query.event }),
-            ...(query.event_id === undefined ? {} : { eventId: query.event_id }),
-            ...rangeOf(query),
-          },
-          pageOf(query),
-        );
+        const page = await store.listEvents(username, eventFilterOf(query), pageOf(query));
         return { events: page.items.map(eventShape), next_cursor: page.nextCursor };
       },
     }),
