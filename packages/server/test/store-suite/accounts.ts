@@ -11,7 +11,7 @@ import {
   VIDEO,
   WIDE_OFFER,
 } from '../support/store-fixtures.ts';
-import { assertAbout, assertRefused, type StoreTest } from './bench.ts';
+import { assertAbout, assertRefused, idsOf, type StoreTest } from './bench.ts';
 
 export function accountTests(test: StoreTest): void {
   describe('accounts', () => {
@@ -181,10 +181,7 @@ export function accountTests(test: StoreTest): void {
       await bench.store.deleteAccount(gone.username);
       await bench.purgeAll(bench.now());
       assert.equal((await bench.store.getAccount(stays.username))?.endpoints, 1);
-      assert.deepEqual(
-        (await bench.claim()).map((lease) => lease.deliveryId),
-        deliveryIds,
-      );
+      assert.deepEqual(idsOf(await bench.claim()), deliveryIds);
     });
 
     test('an unknown account is not deleted', async ({ store }) => {

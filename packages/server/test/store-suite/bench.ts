@@ -8,6 +8,7 @@ import type {
   EventFilter,
   Lease,
   LeaseOffer,
+  QueueDepth,
   Settlement,
   SettleResult,
   Store,
@@ -285,6 +286,14 @@ export async function assertRefused(kind: ErrorKind, operation: Promise<unknown>
   );
   assert.equal(refusal.kind, kind, refusal.message);
   return refusal;
+}
+
+/** The depth of a queue in which nothing is left. */
+export const EMPTY_QUEUE: QueueDepth = { scheduled: 0, due: 0, leased: 0, oldestDueMs: 0 };
+
+/** Of deliveries or of leases. */
+export function idsOf(deliveries: readonly { deliveryId: string }[]): string[] {
+  return deliveries.map(({ deliveryId }) => deliveryId);
 }
 
 /** Expects the same members in any order. */

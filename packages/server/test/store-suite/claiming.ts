@@ -10,9 +10,15 @@ import {
   SECOND_MS,
   WIDE_OFFER,
 } from '../support/store-fixtures.ts';
-import { assertAbout, assertDistinct, assertSameMembers, type Bench, type StoreTest } from './bench.ts';
-
-const EMPTY_QUEUE = { scheduled: 0, due: 0, leased: 0, oldestDueMs: 0 };
+import {
+  assertAbout,
+  assertDistinct,
+  assertSameMembers,
+  type Bench,
+  EMPTY_QUEUE,
+  idsOf,
+  type StoreTest,
+} from './bench.ts';
 
 /** A new account with `count` endpoints and one due delivery for each; answers the endpoint ids. */
 async function singleLanes(bench: Bench, count: number): Promise<string[]> {
@@ -21,10 +27,6 @@ async function singleLanes(bench: Bench, count: number): Promise<string[]> {
   for (let n = 0; n < count; n++) ids.push((await bench.endpoint(username)).endpointId);
   await bench.publish(username);
   return ids;
-}
-
-function deliveryIds(leases: readonly Lease[]): string[] {
-  return leases.map((lease) => lease.deliveryId);
 }
 
 /**
@@ -51,11 +53,7 @@ export function claimingTests(test: StoreTest): void {
       const { username } = await bench.subscriber();
       const ids = await bench.publishMany(username, 3);
       const leases = await bench.claim();
-      assertSameMembers(
-        leases.map((lease) => lease.deliveryId),
-        ids,
-        'leased',
-      );
+      assertSameMembers(idsOf(leases), ids, 'leased');
       for (const lease of leases) {
         assertAbout(lease.leasedUntil, bench.now() + WIDE_OFFER.leaseMs, 'leasedUntil');
         assert.equal(lease.username, username);
@@ -142,14 +140,14 @@ export function claimingTests(test: StoreTest): void {
       const settled = await bench.store.settle([retryingAt(first, bench.now(), dueAt)], offer);
 
       const retried = await claimedAt(bench, dueAt, settled, offer);
-      assert.deepEqual(deliveryIds(retried.leases), [first.deliveryId]);
+      assert.deepEqual(idsOf(retried.leases), [first.deliveryId]);
 
       const ended = await claimedAt(bench, second.leasedUntil, retried, offer);
-      assert.deepEqual(deliveryIds(ended.leases), [second.deliveryId]);
+      assert.deepEqual(idsOf(ended.leases), [second.deliveryId]);
 
       const retriedLease = retried.leases[0] as Lease;
       const endedAgain = await claimedAt(bench, retriedLease.leasedUntil, ended, offer);
-      assert.deepEqual(deliveryIds(endedAgain.leases), [first.deliveryId]);
+      assert.deepEqual(idsOf(endedAgain.leases), [first.deliveryId]);
     });
 
     test('when nothing waits, the next due time comes to none without claiming in circles', async (bench) => {
@@ -205,11 +203,7 @@ export function claimingTests(test: StoreTest): void {
       const free = await bench.subscriber();
       const ids = await bench.publishMany(free.username, 2);
       const leases = await bench.claim({ limit: 2, laneLimit: 2 });
-      assertSameMembers(
-        leases.map((lease) => lease.deliveryId),
-        ids,
-        'leased',
-      );
+      assertSameMembers(idsOf(leases), ids, 'leased');
     });
 
     test('parallel claims never lease the same delivery twice, nor pass a lane’s limit', async (bench) => {
@@ -222,7 +216,7 @@ export function claimingTests(test: StoreTest): void {
       const leases = answers.flat();
       // A claim may pass over what another is taking at the moment: the next one finds it.
       leases.push(...(await bench.claim({ laneLimit: 5 })));
-      assertDistinct(deliveryIds(leases), 'leased deliveries');
+      assertDistinct(idsOf(leases), 'leased deliveries');
       assertDistinct(
         leases.map((lease) => lease.token),
         'tokens',
@@ -322,11 +316,7 @@ export function claimingTests(test: StoreTest): void {
       assert.equal((await bench.delivery(username, due[0] as string)).status, 'pending');
       assert.equal((await bench.store.getEndpoint(username, endpoint.endpointId))?.status, 'enabled');
       await bench.store.updateAccount(username, { status: 'active' });
-      assertSameMembers(
-        (await bench.claim()).map((lease) => lease.deliveryId),
-        due,
-        'leased',
-      );
+      assertSameMembers(idsOf(await bench.claim()), due, 'leased');
     });
 
     test('an attempt in flight ends as it ends, and its retry waits', async (bench) => {

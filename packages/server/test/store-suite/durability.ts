@@ -14,7 +14,7 @@ import {
   retryingAt,
   WIDE_OFFER,
 } from '../support/store-fixtures.ts';
-import { assertDistinct, assertSameMembers, type Bench, type StoreTest } from './bench.ts';
+import { assertDistinct, assertSameMembers, type Bench, idsOf, type StoreTest } from './bench.ts';
 
 /** Everything that the store tells of an account and of itself. */
 async function everything(bench: Bench, username: string, hash: string, replayId: string) {
@@ -136,11 +136,7 @@ export function durabilityTests(test: StoreTest): void {
       leases.push(...(await bench.claim({ leaseMs: 10 * MINUTE_MS })));
       assert.ok(leases.length >= 2);
       const present = new Map(leases.map((lease) => [lease.deliveryId, lease]));
-      assertSameMembers(
-        [...present.keys()],
-        lost.map((lease) => lease.deliveryId),
-        'leased again',
-      );
+      assertSameMembers([...present.keys()], idsOf(lost), 'leased again');
       assertDistinct(
         [...lost, ...leases].map((lease) => lease.token),
         'tokens',
@@ -217,7 +213,7 @@ export function durabilityTests(test: StoreTest): void {
       }
       const rest = await bench.claim();
       assertSameMembers(
-        [...delivered, ...rest.map((lease) => lease.deliveryId)],
+        [...delivered, ...idsOf(rest)],
         published,
         'each delivered once or still to be delivered',
       );

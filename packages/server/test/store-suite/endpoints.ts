@@ -14,7 +14,7 @@ import {
   SECOND_MS,
   VIDEO,
 } from '../support/store-fixtures.ts';
-import { assertAbout, assertRefused, type Bench, type StoreTest } from './bench.ts';
+import { assertAbout, assertRefused, type Bench, EMPTY_QUEUE, idsOf, type StoreTest } from './bench.ts';
 
 export function endpointTests(test: StoreTest): void {
   describe('endpoints', () => {
@@ -375,7 +375,7 @@ export function endpointTests(test: StoreTest): void {
         assert.deepEqual(claimed.leases, []);
         assert.equal((await bench.delivery(username, lease.deliveryId)).status, 'cancelled');
         const depth = await bench.store.queueDepth();
-        assert.deepEqual(depth, { scheduled: 0, due: 0, leased: 0, oldestDueMs: 0 });
+        assert.deepEqual(depth, EMPTY_QUEUE);
       });
 
       test(`a large backlog of a ${ending} endpoint is cancelled, at the latest when claims come by`, async (bench) => {
@@ -386,7 +386,7 @@ export function endpointTests(test: StoreTest): void {
           assert.deepEqual(await bench.claim(), []);
           await bench.advance(SECOND_MS);
         }
-        assert.deepEqual(await bench.store.queueDepth(), { scheduled: 0, due: 0, leased: 0, oldestDueMs: 0 });
+        assert.deepEqual(await bench.store.queueDepth(), EMPTY_QUEUE);
         const cancelled = await bench.deliveries(username, { status: 'cancelled' });
         assert.equal(cancelled.length, 3_000);
       });
@@ -445,10 +445,7 @@ export function endpointTests(test: StoreTest): void {
       await bench.publish(username);
       await bench.store.updateEndpoint(username, endpoint.endpointId, { status: 'enabled' });
       const { deliveryIds } = await bench.publish(username);
-      assert.deepEqual(
-        (await bench.claim()).map((lease) => lease.deliveryId),
-        deliveryIds,
-      );
+      assert.deepEqual(idsOf(await bench.claim()), deliveryIds);
     });
 
     test('a deleted endpoint is gone from every look-up and can’t be deleted twice', async (bench) => {

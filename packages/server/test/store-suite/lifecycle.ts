@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { newEndpoint, newEvent, newKey, WIDE_OFFER } from '../support/store-fixtures.ts';
-import { assertRefused, type BenchPool, type StoreTest } from './bench.ts';
+import { assertRefused, type BenchPool, EMPTY_QUEUE, type StoreTest } from './bench.ts';
 
 export function lifecycleTests(test: StoreTest, pool: BenchPool): void {
   describe('lifecycle', () => {
@@ -15,7 +15,7 @@ export function lifecycleTests(test: StoreTest, pool: BenchPool): void {
         assert.deepEqual(await store.listKeys(null), []);
         assert.deepEqual(await store.listEventTypes(), []);
         assert.deepEqual(await store.claim(WIDE_OFFER), { leases: [], nextDueAt: null });
-        assert.deepEqual(await store.queueDepth(), { scheduled: 0, due: 0, leased: 0, oldestDueMs: 0 });
+        assert.deepEqual(await store.queueDepth(), EMPTY_QUEUE);
         assert.deepEqual(await store.advanceReplays(10, 10), { made: 0, running: false });
         assert.equal(await store.recover(), 0);
       }));

@@ -15,7 +15,14 @@ import {
   SECOND_MS,
   VIDEO,
 } from '../support/store-fixtures.ts';
-import { assertDistinct, assertRefused, assertSameMembers, type Bench, type StoreTest } from './bench.ts';
+import {
+  assertDistinct,
+  assertRefused,
+  assertSameMembers,
+  type Bench,
+  idsOf,
+  type StoreTest,
+} from './bench.ts';
 
 /**
  * Two endpoints and twelve events a minute apart, whose 18 deliveries have all four statuses.
@@ -65,10 +72,7 @@ export function lookingTests(test: StoreTest): void {
         times,
         times.toSorted((a, b) => b - a),
       );
-      assertDistinct(
-        deliveries.map((delivery) => delivery.deliveryId),
-        'deliveries',
-      );
+      assertDistinct(idsOf(deliveries), 'deliveries');
     });
 
     test('shows of each delivery what its detail shows', async (bench) => {
@@ -104,11 +108,7 @@ export function lookingTests(test: StoreTest): void {
         ...(await bench.claim({ limit: 16 })).map((lease) => deliveredAt(lease, bench.now())),
       );
       const listed = await bench.deliveries(username, {}, 3);
-      assertSameMembers(
-        listed.map((delivery) => delivery.deliveryId),
-        ids,
-        'deliveries',
-      );
+      assertSameMembers(idsOf(listed), ids, 'deliveries');
     });
 
     test('each filter, alone and with others, keeps what fits and nothing else', async (bench) => {
@@ -178,10 +178,7 @@ export function lookingTests(test: StoreTest): void {
         await bench.publish(username);
         return answer;
       }, 4);
-      assert.deepEqual(
-        listed.map((delivery) => delivery.deliveryId),
-        deliveries.map((delivery) => delivery.deliveryId),
-      );
+      assert.deepEqual(idsOf(listed), idsOf(deliveries));
     });
 
     test('pages stay whole while deliveries finish, and are revived, behind and ahead of the reader', async (bench) => {
@@ -195,7 +192,7 @@ export function lookingTests(test: StoreTest): void {
       let cursor: string | null = null;
       do {
         const page: Page<Delivery> = await bench.store.listDeliveries(username, {}, { limit: 3, cursor });
-        listed.push(...page.items.map((delivery) => delivery.deliveryId));
+        listed.push(...idsOf(page.items));
         cursor = page.nextCursor;
         const leases = await bench.claim({ limit: 4 });
         await bench.settle(
@@ -221,7 +218,7 @@ export function lookingTests(test: StoreTest): void {
         }
         return answer;
       }, 5);
-      const seen = listed.map((delivery) => delivery.deliveryId);
+      const seen = idsOf(listed);
       assertDistinct(seen, 'listed deliveries');
       for (const id of ids) {
         assert.ok(seen.includes(id) || finished.has(id), `${id} was pending all the time and is listed`);

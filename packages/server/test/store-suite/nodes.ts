@@ -11,15 +11,18 @@ import {
   retryingAt,
   WIDE_OFFER,
 } from '../support/store-fixtures.ts';
-import { assertDistinct, assertRefused, assertSameMembers, type Bench, type StoreTest } from './bench.ts';
+import {
+  assertDistinct,
+  assertRefused,
+  assertSameMembers,
+  type Bench,
+  idsOf,
+  type StoreTest,
+} from './bench.ts';
 
 /** The bench's store and two more on the same data. */
 async function threeNodes(bench: Bench): Promise<[Store, Store, Store]> {
   return [bench.store, await bench.addNode(), await bench.addNode()];
-}
-
-function deliveryIds(leases: readonly Lease[]): string[] {
-  return leases.map((lease) => lease.deliveryId);
 }
 
 /** What several stores on one database owe each other. */
@@ -86,7 +89,7 @@ export function nodeTests(test: StoreTest): void {
         const claims = await Promise.all(nodes.map((node) => node.claim(offer)));
         leases.push(...claims.flatMap((claimed) => claimed.leases));
       }
-      assertDistinct(deliveryIds(leases), 'leased deliveries');
+      assertDistinct(idsOf(leases), 'leased deliveries');
       assertDistinct(
         leases.map((lease) => lease.token),
         'tokens',
@@ -110,11 +113,7 @@ export function nodeTests(test: StoreTest): void {
         leases.push(...answers.flatMap((answer) => answer.leases));
       }
       leases.push(...(await bench.claim()));
-      assertSameMembers(
-        deliveryIds(leases),
-        (await bench.deliveries(username)).map((delivery) => delivery.deliveryId),
-        'leased',
-      );
+      assertSameMembers(idsOf(leases), idsOf(await bench.deliveries(username)), 'leased');
     });
 
     test('a lease that one node gave is settled at another, and counts once', async (bench) => {

@@ -13,7 +13,7 @@ import {
   VIDEO,
   WIDE_OFFER,
 } from '../support/store-fixtures.ts';
-import { assertAbout, assertDistinct, assertSameMembers, type StoreTest } from './bench.ts';
+import { assertAbout, assertDistinct, assertSameMembers, idsOf, type StoreTest } from './bench.ts';
 
 export function publishTests(test: StoreTest): void {
   describe('publishing', () => {
@@ -36,11 +36,7 @@ export function publishTests(test: StoreTest): void {
       assert.deepEqual(leases, [], 'nothing is leased without an offer');
 
       const deliveries = await bench.deliveries(username, { eventId: event.eventId });
-      assertSameMembers(
-        deliveries.map((delivery) => delivery.deliveryId),
-        result.deliveryIds,
-        'deliveries',
-      );
+      assertSameMembers(idsOf(deliveries), result.deliveryIds, 'deliveries');
       assertSameMembers(
         deliveries.map((delivery) => delivery.endpointId),
         [both.endpointId, one.endpointId],
@@ -463,12 +459,12 @@ export function publishTests(test: StoreTest): void {
       await bench.advance(SECOND_MS);
       const newer = newEvent(username);
       const first = await bench.store.publish([newer], { ...offer, limit: 1 });
-      const ids = first.leases.map((lease) => lease.deliveryId);
+      const ids = idsOf(first.leases);
       assert.ok(ids.length === 0 || ids[0] === older, 'the one lease, if any, is the older one’s');
       const rest = await bench.claim({ limit: 2 - ids.length });
       assertSameMembers(
-        [...ids, ...rest.map((lease) => lease.deliveryId)],
-        (await bench.deliveries(username)).map((delivery) => delivery.deliveryId),
+        [...ids, ...idsOf(rest)],
+        idsOf(await bench.deliveries(username)),
         'both are leased in the end',
       );
     });

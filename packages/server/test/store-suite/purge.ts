@@ -10,7 +10,7 @@ import {
   newKey,
   retryingAt,
 } from '../support/store-fixtures.ts';
-import { assertRefused, assertSameMembers, type StoreTest } from './bench.ts';
+import { assertRefused, assertSameMembers, EMPTY_QUEUE, idsOf, type StoreTest } from './bench.ts';
 
 export function purgeTests(test: StoreTest): void {
   describe('purging', () => {
@@ -42,10 +42,7 @@ export function purgeTests(test: StoreTest): void {
         (await bench.events(username)).map((event) => event.eventId),
         [recent.eventId],
       );
-      assert.deepEqual(
-        (await bench.deliveries(username)).map((delivery) => delivery.deliveryId),
-        recent.deliveryIds,
-      );
+      assert.deepEqual(idsOf(await bench.deliveries(username)), recent.deliveryIds);
       assert.equal(await bench.store.getEvent(username, eventId), null);
       assert.equal(await bench.store.getDelivery(username, delivered.deliveryId), null);
       assert.equal(await bench.store.retryDelivery(username, dead.deliveryId), null);
@@ -87,11 +84,7 @@ export function purgeTests(test: StoreTest): void {
       assert.equal(waiting.status, 'pending');
       assert.equal(waiting.attemptLog.length, 1, 'the attempts of an unfinished delivery stay');
       const again = await bench.claim();
-      assertSameMembers(
-        again.map((lease) => lease.deliveryId),
-        [two.deliveryId, ...due.deliveryIds],
-        'leased',
-      );
+      assertSameMembers(idsOf(again), [two.deliveryId, ...due.deliveryIds], 'leased');
       assert.equal(again.find((lease) => lease.deliveryId === two.deliveryId)?.event.body, event.body);
     });
 
@@ -202,7 +195,7 @@ export function purgeTests(test: StoreTest): void {
       const range = { since: bench.now() - DAY_MS, until: bench.now() + DAY_MS };
       const stats = await bench.store.stats({ username, ...range, intervalMs: HOUR_MS, by: null });
       assert.deepEqual(stats.series, []);
-      assert.deepEqual(await bench.store.queueDepth(), { scheduled: 0, due: 0, leased: 0, oldestDueMs: 0 });
+      assert.deepEqual(await bench.store.queueDepth(), EMPTY_QUEUE);
       await bench.store.createKey(key);
     });
 

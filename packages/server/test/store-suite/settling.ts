@@ -10,9 +10,7 @@ import {
   SECOND_MS,
   WIDE_OFFER,
 } from '../support/store-fixtures.ts';
-import { assertAbout, assertDistinct, assertSameMembers, type StoreTest } from './bench.ts';
-
-const EMPTY_QUEUE = { scheduled: 0, due: 0, leased: 0, oldestDueMs: 0 };
+import { assertAbout, assertDistinct, assertSameMembers, EMPTY_QUEUE, type StoreTest } from './bench.ts';
 
 export function settlingTests(test: StoreTest): void {
   describe('settling', () => {
@@ -104,7 +102,7 @@ export function settlingTests(test: StoreTest): void {
           httpStatus: 204,
           requestHeaders: { 'content-type': 'application/json', 'x-custom': '***' },
           responseHeaders: { 'x-odd': 'ä "quoted"', 'set-cookie': 'a=b' },
-          responseBody: `<script>"'\u0000😀${'x'.repeat(64 * 1024)}`,
+          responseBody: `<script>"'\ufffd😀${'x'.repeat(64 * 1024)}`,
           responseTruncated: true,
           manual: true,
         }),
