@@ -230,8 +230,19 @@ describe('an answer', () => {
 
 // ---------------------------------------------------------------- receivers that misbehave
 
+type Misbehaviour = [name: string, behaviour: Behaviour, outcome: RequestResult['outcome'], error: RegExp];
+
+/** An attempt that must fail as the row says. */
+async function failedAttempt(t: TestContext, row: Misbehaviour): Promise<RequestResult> {
+  const [, behaviour, outcome, error] = row;
+  const result = await attempt(t, behaviour, outcome === 'timeout' ? { timeoutMs: SHORT_MS } : {});
+  assert.equal(result.outcome, outcome);
+  assert.match(result.error ?? '', error);
+  return result;
+}
+
 describe('a receiver that', () => {
-  const rows: [name: string, behaviour: Behaviour, outcome: RequestResult['outcome'], error: RegExp][] = [
+  const beforeBody: Misbehaviour[] = [
     ['never answers', neverAnswer, 'timeout', /did not answer within 0\.2 s$/],
     [
       'never finishes its headers',
@@ -280,18 +291,16 @@ describe('a receiver that', () => {
     ],
     ['sends an unexpected 100', send('HTTP/1.1 100 Continue\r\n\r\n'), 'protocol_error', /HTTP 100/],
   ];
-  for (const [name, behaviour, outcome, error] of rows) {
-    test(`${name} fails the attempt as ${outcome}, and its connection is freed`, async (t) => {
-      const result = await attempt(t, behaviour, outcome === 'timeout' ? { timeoutMs: SHORT_MS } : {});
-      assert.equal(result.outcome, outcome);
-      assert.match(result.error ?? '', error);
+  for (const row of beforeBody) {
+    test(`${row[0]} fails the attempt as ${row[2]}, and its connection is freed`, async (t) => {
+      const result = await failedAttempt(t, row);
       assert.equal(result.httpStatus, null);
       assert.equal(result.responseHeaders, null);
       assert.equal(result.responseBody, null);
     });
   }
 
-  const midBody: [name: string, behaviour: Behaviour, outcome: RequestResult['outcome'], error: RegExp][] = [
+  const midBody: Misbehaviour[] = [
     [
       'stalls in its body',
       send('HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc'),
@@ -329,11 +338,9 @@ describe('a receiver that', () => {
       /Invalid character in chunk size/,
     ],
   ];
-  for (const [name, behaviour, outcome, error] of midBody) {
-    test(`${name} fails the attempt as ${outcome} in spite of its 200, and its connection is freed`, async (t) => {
-      const result = await attempt(t, behaviour, outcome === 'timeout' ? { timeoutMs: SHORT_MS } : {});
-      assert.equal(result.outcome, outcome);
-      assert.match(result.error ?? '', error);
+  for (const row of midBody) {
+    test(`${row[0]} fails the attempt as ${row[2]} in spite of its 200, and its connection is freed`, async (t) => {
+      const result = await failedAttempt(t, row);
       assert.equal(result.httpStatus, 200);
       assert.equal(result.responseBody, 'abc');
     });
