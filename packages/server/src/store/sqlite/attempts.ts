@@ -1,21 +1,7 @@
-import type { Attempt, AttemptOutcome } from '../../model.ts';
+import type { Attempt } from '../../model.ts';
+import { type AttemptRow, toAttempt } from '../rows.ts';
 import { stringifyOrNull } from './columns.ts';
 import type { EngineContext } from './engine.ts';
-
-interface AttemptRow {
-  number: number;
-  started_at: number;
-  duration_ms: number;
-  outcome: AttemptOutcome;
-  http_status: number | null;
-  error: string | null;
-  url: string;
-  request_headers: string;
-  response_headers: string | null;
-  response_body: string | null;
-  response_truncated: number;
-  manual: number;
-}
 
 /** Appends an attempt of a delivery. */
 export function attemptWriter({ db }: EngineContext) {
@@ -49,20 +35,5 @@ export function attemptReader({ db }: EngineContext) {
   const select = db.prepare<[string, string], AttemptRow>(
     'SELECT * FROM attempt WHERE username = ? AND delivery_id = ? ORDER BY number, seq',
   );
-  return (username: string, deliveryId: string): Attempt[] =>
-    select.all(username, deliveryId).map((row) => ({
-      number: row.number,
-      startedAt: row.started_at,
-      durationMs: row.duration_ms,
-      outcome: row.outcome,
-      httpStatus: row.http_status,
-      error: row.error,
-      url: row.url,
-      requestHeaders: JSON.parse(row.request_headers) as Record<string, string>,
-      responseHeaders:
-        row.response_headers === null ? null : (JSON.parse(row.response_headers) as Record<string, string>),
-      responseBody: row.response_body,
-      responseTruncated: row.response_truncated === 1,
-      manual: row.manual === 1,
-    }));
+  return (username: string, deliveryId: string): Attempt[] => select.all(username, deliveryId).map(toAttempt);
 }

@@ -1,15 +1,10 @@
 import { idFloor } from '../../clock.ts';
-import type { DeliveryFilter } from '../store.ts';
 import { decodeCursor, pageOf } from '../cursor.ts';
+import { type AnyDeliveryRow, toDelivery } from '../rows.ts';
+import type { DeliveryFilter } from '../store.ts';
 import { attemptReader } from './attempts.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
-import {
-  type AnyDeliveryRow,
-  accountCheck,
-  HISTORY_AS_DELIVERY,
-  QUEUE_AS_DELIVERY,
-  toDelivery,
-} from './rows.ts';
+import { accountCheck, HISTORY_AS_DELIVERY, QUEUE_AS_DELIVERY } from './rows.ts';
 
 /** The conditions of a filter that queue and history share. Ids begin with their time: a range of one is a range of the other. */
 function conditions(username: string, filter: DeliveryFilter, before: string | null) {

@@ -1,9 +1,10 @@
 import { PosthornError, notFound } from '../../errors.ts';
 import type { Endpoint, EndpointChanges, EndpointStatus } from '../../model.ts';
+import { cancelReason } from '../reasons.ts';
 import { parseObject, stringifyOrNull } from './columns.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
 import { laneBook } from './lanes.ts';
-import { accountCheck, cancelReason, deliveryMoves } from './rows.ts';
+import { accountCheck, deliveryMoves } from './rows.ts';
 
 /**
  * How many waiting deliveries a disable or delete cancels in its own transaction. The rest of a larger backlog is

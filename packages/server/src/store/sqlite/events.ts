@@ -1,36 +1,7 @@
-import type { DeliveryCounts, DeliveryStatus, EventSummary, EventTarget } from '../../model.ts';
 import { decodeCursor, pageOf } from '../cursor.ts';
+import { type EventRow, type TargetRow, toEventDetail, toEventSummary } from '../rows.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
 import { accountCheck } from './rows.ts';
-
-interface EventRow {
-  seq: number;
-  event_id: string;
-  event: string;
-  timestamp: number;
-  created_at: number;
-  body: string;
-  deliveries: number;
-  skipped: string | null;
-}
-
-interface TargetRow {
-  endpoint_id: string;
-  delivery_id: string;
-  status: DeliveryStatus;
-  status_reason: string | null;
-}
-
-function skippedOf(row: EventRow): string[] {
-  return row.skipped === null ? [] : (JSON.parse(row.skipped) as string[]);
-}
-
-/** Why nobody, or not everybody, got it. */
-function noteOf(row: EventRow): string | null {
-  const { length } = skippedOf(row);
-  if (length > 0) return `${length} endpoint${length === 1 ? '' : 's'} disabled`;
-  return row.deliveries === 0 ? 'no endpoint subscribed' : null;
-}
 
 export function eventOperations(context: EngineContext): Pick<SyncStore, 'listEvents' | 'getEvent'> {
   const { db } = context;
@@ -49,19 +20,6 @@ export function eventOperations(context: EngineContext): Pick<SyncStore, 'listEv
 
   function targetsOf(username: string, eventId: string): TargetRow[] {
     return targets.all(username, eventId, username, eventId);
-  }
-
-  function toSummary(row: EventRow, made: TargetRow[]): EventSummary {
-    const deliveries: DeliveryCounts = { pending: 0, delivered: 0, dead: 0, cancelled: 0 };
-    for (const { status } of made) deliveries[status] += 1;
-    return {
-      eventId: row.event_id,
-      event: row.event,
-      timestamp: row.timestamp,
-      createdAt: row.created_at,
-      deliveries,
-      note: noteOf(row),
-    };
   }
 
   return {
@@ -92,36 +50,14 @@ export function eventOperations(context: EngineContext): Pick<SyncStore, 'listEv
         rows,
         limit,
         (row) => [row.created_at, row.seq],
-        (row) => toSummary(row, targetsOf(username, row.event_id)),
+        (row) => toEventSummary(row, targetsOf(username, row.event_id)),
       );
     },
 
     getEvent(username, eventId) {
       const row = select.get(username, eventId);
       if (row === undefined || !accountExists(username)) return null;
-      const made = targetsOf(username, eventId);
-      const served = new Set(made.map((target) => target.endpoint_id));
-      const skipped: EventTarget[] = skippedOf(row)
-        .filter((endpointId) => !served.has(endpointId)) // a replay may have made up for it
-        .map((endpointId) => ({
-          endpointId,
-          deliveryId: null,
-          status: 'skipped',
-          reason: 'endpoint disabled',
-        }));
-      return {
-        ...toSummary(row, made),
-        body: row.body,
-        targets: [
-          ...made.map((target) => ({
-            endpointId: target.endpoint_id,
-            deliveryId: target.delivery_id,
-            status: target.status,
-            reason: target.status_reason,
-          })),
-          ...skipped,
-        ],
-      };
+      return toEventDetail(row, targetsOf(username, eventId));
     },
   };
 }

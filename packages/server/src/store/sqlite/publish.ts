@@ -1,15 +1,12 @@
-import { isDeepStrictEqual } from 'node:util';
 import type { SealedEvent } from '../../model.ts';
+import { isRepeat, type StoredEvent } from '../repeat.ts';
+import { LEASED_ENDPOINT_COLUMNS, type LeasedEndpointRow, toLeasedEndpoint } from '../rows.ts';
 import type { Lease, LeasedEndpoint, PublishResult } from '../store.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
 import { laneBook, laneCapacity } from './lanes.ts';
-import { deliveryMoves, LEASED_ENDPOINT_COLUMNS, type LeasedEndpointRow, toLeasedEndpoint } from './rows.ts';
+import { deliveryMoves } from './rows.ts';
 
-interface StoredEventRow {
-  event: string;
-  timestamp: number;
-  fingerprint: string | null;
-  body: string;
+interface StoredEventRow extends StoredEvent {
   deliveries: number;
 }
 
@@ -50,15 +47,6 @@ export function publishOperations(context: EngineContext): Pick<SyncStore, 'publ
     `SELECT ${LEASED_ENDPOINT_COLUMNS} FROM endpoint e
      WHERE e.username = ? AND e.endpoint_id = ? AND e.status <> 'deleted'`,
   );
-
-  function isRepeat(event: SealedEvent, existing: StoredEventRow): boolean {
-    if (event.event !== existing.event) return false;
-    if (event.timestampGiven && event.timestamp !== existing.timestamp) return false;
-    if (existing.fingerprint !== null) return existing.fingerprint === event.fingerprint;
-    // Published without an id the first time, repeated with the one that was made: compare what was said.
-    const data = (body: string) => (JSON.parse(body) as { data: unknown }).data;
-    return isDeepStrictEqual(data(event.body), data(existing.body));
-  }
 
   return {
     publish(events, offer) {

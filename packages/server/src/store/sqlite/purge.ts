@@ -1,9 +1,7 @@
+import { STAT_INTERVAL_MS, STAT_MINUTES_KEPT_MS } from '../statistics.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
-import { STAT_INTERVAL_MS } from './stats.ts';
 
 const HOUR_MS = 3_600_000;
-/** Statistics by the minute older than this become statistics by the hour. */
-const MINUTES_KEPT_MS = 26 * HOUR_MS;
 /** The tables of an account by their keys, in an order in which nothing refers to what is gone. */
 const ACCOUNT_TABLES: [table: string, key: string][] = [
   ['queue', 'delivery_id'],
@@ -63,7 +61,7 @@ export function purgeOperations({ db, now }: EngineContext): Pick<SyncStore, 'pu
       .prepare<[number], { at: number }>(
         `SELECT at FROM stat WHERE at < ? AND at % ${HOUR_MS} <> 0 ORDER BY at LIMIT 1`,
       )
-      .get(now() - MINUTES_KEPT_MS);
+      .get(now() - STAT_MINUTES_KEPT_MS);
     if (oldest === undefined) return false;
     const hour = oldest.at - (oldest.at % HOUR_MS);
     db.prepare(

@@ -1,23 +1,24 @@
 import { PosthornError } from '../../errors.ts';
 import type { DeliveryStatus } from '../../model.ts';
+import { cancelReason, UNSUBSCRIBED_REASON } from '../reasons.ts';
+import {
+  type AnyDeliveryRow,
+  LEASED_ENDPOINT_COLUMNS,
+  type LeasedEndpointRow,
+  toDelivery,
+  toLeasedEndpoint,
+} from '../rows.ts';
 import type { Claimed, Lease, LeasedEvent, LeaseOffer, SettleResult, Settlement } from '../store.ts';
 import { attemptWriter } from './attempts.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
 import { laneBook, laneCapacity } from './lanes.ts';
 import {
-  type AnyDeliveryRow,
   accountCheck,
-  cancelReason,
   deliveryMoves,
   HISTORY_AS_DELIVERY,
-  LEASED_ENDPOINT_COLUMNS,
-  type LeasedEndpointRow,
   QUEUE_AS_DELIVERY,
-  subscriptionCheck,
-  UNSUBSCRIBED_REASON,
   type QueueRow,
-  toDelivery,
-  toLeasedEndpoint,
+  subscriptionCheck,
 } from './rows.ts';
 import { statCounter } from './stats.ts';
 

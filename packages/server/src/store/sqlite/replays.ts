@@ -1,43 +1,13 @@
 import { idFloor } from '../../clock.ts';
 import { PosthornError } from '../../errors.ts';
-import type { Replay, ReplayKind } from '../../model.ts';
+import type { Replay } from '../../model.ts';
+import { type AnyDeliveryRow, type EventRow, type ReplayRow, toReplay } from '../rows.ts';
 import type { Store } from '../store.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
 import { laneBook } from './lanes.ts';
-import { type AnyDeliveryRow, accountCheck, deliveryMoves, HISTORY_AS_DELIVERY } from './rows.ts';
+import { accountCheck, deliveryMoves, HISTORY_AS_DELIVERY } from './rows.ts';
 
-interface ReplayRow {
-  username: string;
-  replay_id: string;
-  endpoint_id: string;
-  kind: ReplayKind;
-  status: Replay['status'];
-  since: number;
-  until: number;
-  matched: number;
-  done: number;
-  position: string;
-  created_at: number;
-}
-
-interface EventRow {
-  seq: number;
-  event_id: string;
-  event: string;
-}
-
-function toReplay(row: ReplayRow): Replay {
-  return {
-    replayId: row.replay_id,
-    username: row.username,
-    endpointId: row.endpoint_id,
-    kind: row.kind,
-    status: row.status,
-    matched: row.matched,
-    done: row.done,
-    createdAt: row.created_at,
-  };
-}
+type MatchRow = Pick<EventRow, 'seq' | 'event_id' | 'event'>;
 
 /** An event that this endpoint subscribes to now and that no endpoint was singled out for but this one. */
 const SUBSCRIBED = `(only_endpoint_id IS NULL OR only_endpoint_id = @endpointId)
@@ -107,7 +77,7 @@ export function replayOperations(
   function eventStep(
     replay: ReplayRow,
     scan: number,
-  ): { events: EventRow[]; position: string; ended: boolean } {
+  ): { events: MatchRow[]; position: string; ended: boolean } {
     const after = replay.position === '' ? 0 : Number(replay.position);
     const window = db
       .prepare<
@@ -122,7 +92,7 @@ export function replayOperations(
     if (window === undefined || window.last === null)
       return { events: [], position: replay.position, ended: true };
     const events = db
-      .prepare<unknown[], EventRow>(
+      .prepare<unknown[], MatchRow>(
         `SELECT seq, event_id, event FROM event
          WHERE seq > @after AND seq <= @last AND username = @username AND created_at >= @since AND created_at < @until
            AND ${EVENT_MATCH[replay.kind as 'missing' | 'all']} ORDER BY seq`,

@@ -1,5 +1,6 @@
-import type { Delivery, DeliveryStatus } from '../../model.ts';
-import type { LeasedEndpoint } from '../store.ts';
+import type { DeliveryStatus } from '../../model.ts';
+import { UNSUBSCRIBED_REASON } from '../reasons.ts';
+import type { AnyDeliveryRow } from '../rows.ts';
 import type { EngineContext } from './engine.ts';
 
 export interface QueueRow {
@@ -18,75 +19,12 @@ export interface QueueRow {
   token: string | null;
 }
 
-export interface DeliveryRow {
-  username: string;
-  delivery_id: string;
-  endpoint_id: string;
-  event_id: string;
-  event: string;
-  status: DeliveryStatus;
-  status_reason: string | null;
-  attempts: number;
-  created_at: number;
-  completed_at: number;
-}
-
-/** A delivery wherever it is: `due_at` and `leased_at` of the queue, or `completed_at` of the history. */
-export interface AnyDeliveryRow extends Omit<DeliveryRow, 'completed_at'> {
-  completed_at: number | null;
-  next_attempt_at: number | null;
-}
-
 /** Selects {@link AnyDeliveryRow} from `queue`. */
 export const QUEUE_AS_DELIVERY = `username, delivery_id, endpoint_id, event_id, event, 'pending' AS status,
   NULL AS status_reason, attempts, created_at, NULL AS completed_at, ifnull(leased_at, due_at) AS next_attempt_at`;
 /** Selects {@link AnyDeliveryRow} from `delivery`. */
 export const HISTORY_AS_DELIVERY = `username, delivery_id, endpoint_id, event_id, event, status,
   status_reason, attempts, created_at, completed_at, NULL AS next_attempt_at`;
-
-export function toDelivery(row: AnyDeliveryRow): Delivery {
-  return {
-    deliveryId: row.delivery_id,
-    username: row.username,
-    eventId: row.event_id,
-    event: row.event,
-    endpointId: row.endpoint_id,
-    status: row.status,
-    statusReason: row.status_reason,
-    attempts: row.attempts,
-    createdAt: row.created_at,
-    nextAttemptAt: row.next_attempt_at,
-    completedAt: row.completed_at,
-  };
-}
-
-export interface LeasedEndpointRow {
-  endpoint_id: string;
-  url: string;
-  status: 'enabled' | 'disabled' | 'deleted';
-  secret: string;
-  previous_secret: string | null;
-  previous_secret_expires_at: number | null;
-  headers: string | null;
-  rate_limit_per_second: number | null;
-  timeout_ms: number | null;
-}
-
-export const LEASED_ENDPOINT_COLUMNS = `e.endpoint_id, e.url, e.status, e.secret, e.previous_secret,
-  e.previous_secret_expires_at, e.headers, e.rate_limit_per_second, e.timeout_ms`;
-
-export function toLeasedEndpoint(row: LeasedEndpointRow): LeasedEndpoint {
-  return {
-    endpointId: row.endpoint_id,
-    url: row.url,
-    secret: row.secret,
-    previousSecret: row.previous_secret,
-    previousSecretExpiresAt: row.previous_secret_expires_at,
-    headers: row.headers,
-    rateLimitPerSecond: row.rate_limit_per_second,
-    timeoutMs: row.timeout_ms,
-  };
-}
 
 /** Moves deliveries between the queue and the history. */
 export function deliveryMoves(context: EngineContext) {
@@ -193,9 +131,6 @@ export function accountCheck({ db }: EngineContext): (username: string) => boole
   return (username) => live.get(username) !== undefined;
 }
 
-/** Why a delivery of a type that its endpoint no longer takes ended as `cancelled`. */
-export const UNSUBSCRIBED_REASON = 'event type no longer subscribed';
-
 /**
  * Whether an endpoint still takes a delivery's type: the subscriptions of now hold for every attempt (wire contract,
  * section 2). What a person asked for goes whatever it subscribes to, and so does a test event, which was for it alone.
@@ -211,9 +146,4 @@ export function subscriptionCheck({ db }: EngineContext): (row: QueueRow) => boo
     row.manual === 1 ||
     wanted.get(row.username, row.event, row.endpoint_id, row.username, row.event_id, row.endpoint_id) !==
       undefined;
-}
-
-/** Why a delivery ended as `cancelled`. */
-export function cancelReason(endpointStatus: string | undefined): string {
-  return endpointStatus === 'disabled' ? 'endpoint disabled' : 'endpoint deleted';
 }

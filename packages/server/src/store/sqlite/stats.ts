@@ -1,26 +1,14 @@
-import type { AttemptOutcome, StatsDimension, StatsPoint } from '../../model.ts';
+import type { AttemptOutcome } from '../../model.ts';
+import {
+  DEAD,
+  KEY_COLUMN,
+  latencyClass,
+  STAT_INTERVAL_MS,
+  type StatRow,
+  summariseAll,
+} from '../statistics.ts';
 import type { StatsQuery } from '../store.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
-
-/** Counts are kept by the minute. */
-export const STAT_INTERVAL_MS = 60_000;
-
-/** Each class of duration is this much wider than the one before: its middle is within 5 % of all that is in it. */
-const CLASS_GROWTH = 1.1;
-const LOG_GROWTH = Math.log(CLASS_GROWTH);
-/** The first class begins at 0.1 ms. */
-const CLASS_ZERO_MS = 0.1;
-
-function latencyClass(durationMs: number): number {
-  return durationMs <= CLASS_ZERO_MS ? 0 : Math.floor(Math.log(durationMs / CLASS_ZERO_MS) / LOG_GROWTH);
-}
-
-function middleOfClass(latency: number): number {
-  return Math.round(CLASS_ZERO_MS * CLASS_GROWTH ** (latency + 0.5) * 100) / 100;
-}
-
-/** A delivery's death is counted under its last attempt's outcome with this before it. */
-const DEAD = 'dead:';
 
 /** Counts an attempt, and with `died` the death of its delivery. */
 export function statCounter({ db }: EngineContext) {
@@ -43,58 +31,6 @@ export function statCounter({ db }: EngineContext) {
   };
 }
 
-interface StatRow {
-  at: number;
-  key: string | null;
-  outcome: string;
-  latency: number;
-  count: number;
-}
-
-/** Sums up rows of one interval and key. */
-function summarise(at: number, key: string | null, rows: StatRow[]): StatsPoint {
-  const byLatency = new Map<number, number>();
-  const point = { at, key, delivered: 0, failedAttempts: 0, dead: 0 };
-  let attempts = 0;
-  for (const { outcome, latency, count } of rows) {
-    if (outcome.startsWith(DEAD)) {
-      point.dead += count;
-      continue;
-    }
-    if (outcome === 'success') point.delivered += count;
-    else point.failedAttempts += count;
-    attempts += count;
-    byLatency.set(latency, (byLatency.get(latency) ?? 0) + count);
-  }
-  const classes = [...byLatency].sort(([a], [b]) => a - b);
-  const percentile = (share: number): number | null => {
-    let seen = 0;
-    for (const [latency, count] of classes) {
-      seen += count;
-      if (seen >= share * attempts) return middleOfClass(latency);
-    }
-    return null;
-  };
-  return { ...point, p50Ms: percentile(0.5), p95Ms: percentile(0.95) };
-}
-
-function groupBy(rows: StatRow[], keyOf: (row: StatRow) => string): StatRow[][] {
-  const groups = new Map<string, StatRow[]>();
-  for (const row of rows) {
-    const key = keyOf(row);
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [row]);
-    else group.push(row);
-  }
-  return [...groups.values()];
-}
-
-const KEY_COLUMN: Record<StatsDimension, string> = {
-  endpoint: 'endpoint_id',
-  event: 'event',
-  status: `replace(outcome, '${DEAD}', '')`,
-};
-
 export function statsOperations({ db, now }: EngineContext): Pick<SyncStore, 'stats' | 'queueDepth'> {
   return {
     stats({ username, since, until, intervalMs, by }: StatsQuery) {
@@ -107,16 +43,7 @@ export function statsOperations({ db, now }: EngineContext): Pick<SyncStore, 'st
            GROUP BY 1, 2, outcome, latency ORDER BY 1, 2`,
         )
         .all(intervalMs, since, since, until, username, username);
-      const series = groupBy(rows, (row) => `${row.at} ${row.key ?? ''}`).map((group) =>
-        summarise((group[0] as StatRow).at, (group[0] as StatRow).key, group),
-      );
-      const totals =
-        by === null
-          ? [summarise(since, null, rows)]
-          : groupBy(rows, (row) => row.key ?? '').map((group) =>
-              summarise(since, (group[0] as StatRow).key, group),
-            );
-      return { series, totals };
+      return summariseAll(rows, since, by);
     },
 
     queueDepth() {
