@@ -149,6 +149,45 @@ export function refusal(status: number, code: number, msg: string): FakeAnswer {
   return { status, body: { rid: 'req_1', code, msg, data: null } };
 }
 
+/** A line of the service's log, with `level`, `msg` and what belongs to it. */
+export type LogLine = Record<string, unknown>;
+
+/** What a service logs, line by line, for those who wait for one. */
+class LogReader {
+  readonly #lines: LogLine[] = [];
+  readonly #waiting = new Set<() => void>();
+  #rest = '';
+  #ended = false;
+
+  read(text: string): void {
+    const lines = (this.#rest + text).split('\n');
+    this.#rest = lines.pop() as string;
+    for (const line of lines) this.#lines.push(JSON.parse(line) as LogLine);
+    this.#wake();
+  }
+
+  end(): void {
+    this.#ended = true;
+    this.#wake();
+  }
+
+  async find(matches: (line: LogLine) => boolean): Promise<LogLine> {
+    for (let next = 0; ; ) {
+      while (next < this.#lines.length) {
+        const line = this.#lines[next++] as LogLine;
+        if (matches(line)) return line;
+      }
+      if (this.#ended) throw new Error(`the service ended, and none of its ${next} log lines was the one`);
+      await new Promise<void>((resolve) => this.#waiting.add(resolve));
+    }
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiting) resolve();
+    this.#waiting.clear();
+  }
+}
+
 export interface RunningService {
   url: string;
   pid: number;
@@ -157,6 +196,11 @@ export interface RunningService {
   /** What it has printed so far. */
   stdout: string;
   stderr: string;
+  /**
+   * Resolves with the first log line, written already or still to come, that `matches`; it is asked once a line, in
+   * order. Rejects when the process ends without such a line.
+   */
+  logged(matches: (line: LogLine) => boolean): Promise<LogLine>;
   kill(signal: NodeJS.Signals): void;
   /** Resolves with the exit code when all output was read. */
   ended: Promise<number | null>;
@@ -169,18 +213,22 @@ export async function startService(folder: string, options: RunOptions = {}): Pr
     cwd: folder,
   });
   child.stdin.end();
+  const log = new LogReader();
   const service: RunningService = {
     url: '',
     pid: child.pid ?? 0,
     printedKey: null,
     stdout: '',
     stderr: '',
+    logged: (matches) => log.find(matches),
     kill: (signal) => void child.kill(signal),
     ended: once(child, 'close').then(([code]) => code as number | null),
   };
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     service.stdout += text;
+    log.read(text);
   });
+  child.once('close', () => log.end());
   await new Promise<void>((resolve, reject) => {
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       service.stderr += text;

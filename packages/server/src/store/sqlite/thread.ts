@@ -4,8 +4,8 @@
  * a slow one holds up no commit.
  */
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
-import { PosthornError } from '../../errors.ts';
-import { openDatabase, toPosthornError } from './database.ts';
+import { type PosthornError, unavailable } from '../../errors.ts';
+import { databaseGuard, openDatabase, toPosthornError } from './database.ts';
 import { createEngine, type SyncStore } from './engine.ts';
 
 export interface ThreadData {
@@ -38,6 +38,8 @@ function toReplyError(error: unknown): NonNullable<Reply['error']> {
 
 function serve({ path, readonly, port }: ThreadData): void {
   const db = openDatabase(path, { readonly });
+  const checkPlace = databaseGuard(path);
+  checkPlace();
   let nowMs = 0;
   const engine = createEngine(db, { now: () => nowMs });
 
@@ -59,13 +61,13 @@ function serve({ path, readonly, port }: ThreadData): void {
   /** One transaction for all; a call that fails is undone alone. */
   function commit(calls: Call[]): Reply[] {
     try {
+      checkPlace();
       db.exec('BEGIN IMMEDIATE');
       const replies = calls.map((call): Reply => {
         db.exec('SAVEPOINT call');
         const reply = runAlone(call);
         // A full disk may have ended the whole transaction: then none of these calls happened.
-        if (!db.inTransaction)
-          throw new PosthornError('unavailable', reply.error?.message ?? 'the disk failed');
+        if (!db.inTransaction) throw unavailable(reply.error?.message ?? 'the disk failed');
         if (reply.error !== undefined) db.exec('ROLLBACK TO call');
         db.exec('RELEASE call');
         return reply;
