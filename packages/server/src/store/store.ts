@@ -70,7 +70,11 @@ export type LeasedEndpoint = Pick<
   | 'timeoutMs'
 >;
 
-/** The right to attempt one delivery until `leasedUntil`, proved by `token`. */
+/**
+ * The right to attempt one delivery until `leasedUntil`, proved by `token`. From then on a claim may give the delivery
+ * to somebody else; until one does, the token still settles and releases, so that an attempt that ended late isn't
+ * made twice.
+ */
 export interface Lease {
   deliveryId: string;
   username: string;
@@ -106,13 +110,14 @@ export interface LeaseRef {
 export interface Settlement extends LeaseRef {
   attempt: Attempt;
   next: { status: 'delivered' } | { status: 'pending'; dueAt: number } | { status: 'dead'; reason: string };
-  /** Disable the endpoint for this reason and cancel what waits for it (410 Gone). */
+  /** Disable the endpoint for this reason and cancel what waits for it (410 Gone), as {@link Store.updateEndpoint} does. */
   disableEndpoint?: string;
 }
 
 /**
  * `settled`: written, with the state it came to (`cancelled` instead of `pending` when the endpoint was deleted or
- * disabled meanwhile). `stale`: the token no longer holds; nothing was written.
+ * disabled meanwhile, or no longer takes the type). `stale`: the token no longer holds; nothing was written. It holds
+ * until it has settled or released, or, once the lease has run out, until the delivery is claimed again or cancelled.
  */
 export type SettleResult = { outcome: 'settled'; status: DeliveryStatus } | { outcome: 'stale' };
 
@@ -120,13 +125,16 @@ export interface Claimed {
   leases: Lease[];
   /**
    * When another claim may find something: in the past or now when the offer left due deliveries behind, else the
-   * next due time or lease end. It may be early, never late. Null: nothing waits.
+   * next due time or lease end. Null: nothing waits. It is never late, and may be early (the end of a lease that has
+   * been settled since): that claim finds nothing and answers with a later time, so that nobody claims in circles. A
+   * full lane counts by its leases' ends only, until a settlement or a release makes room in it.
    */
   nextDueAt: number | null;
 }
 
 // ---------------------------------------------------------------- looking
 
+/** A field that is absent or undefined doesn't narrow the list. */
 export interface DeliveryFilter {
   status?: DeliveryStatus;
   event?: string;
@@ -138,6 +146,7 @@ export interface DeliveryFilter {
   until?: number;
 }
 
+/** As {@link DeliveryFilter}. */
 export interface EventFilter {
   event?: string;
   eventId?: string;
@@ -243,11 +252,20 @@ export interface Store {
   listEndpoints(username: string): Promise<Endpoint[]>;
   /**
    * One transaction: replaces what is present; disabling also cancels what waits for the endpoint (an attempt in
-   * flight ends as it ends), and taking a type out cancels what waits of that type; enabling clears `disabledReason`.
-   * Null when there is none.
+   * flight ends as it ends), and taking a type out cancels what waits of that type, except test events and what a
+   * person asked for; enabling clears `disabledReason`. Null when there is none.
+   *
+   * From its answer on no claim leases what is to be cancelled. So that one call never holds up all others, at most
+   * about 1,000 waiting deliveries are looked at in the transaction; the rest of a larger backlog, and leases that run
+   * out later, stay `pending` for a while. Those of a disabled endpoint are cancelled as claims come by, and all of
+   * them before it is enabled again: what waited before a disabling is never sent after it. Those of a type taken out
+   * are cancelled when they are claimed or settled, unless the endpoint takes the type again by then.
    */
   updateEndpoint(username: string, endpointId: string, changes: EndpointChanges): Promise<Endpoint | null>;
-  /** The endpoint is gone and what waited for it is `cancelled`, in one transaction. False when there is none. */
+  /**
+   * The endpoint is gone and what waited for it is `cancelled`, in one transaction; the rest of a large backlog as
+   * claims come by (see {@link updateEndpoint}). False when there is none.
+   */
   deleteEndpoint(username: string, endpointId: string): Promise<boolean>;
   /** The present secret becomes the previous one until `overlapUntil` (null: it ends at once). */
   rotateSecret(
@@ -272,20 +290,25 @@ export interface Store {
 
   /**
    * Leases due deliveries (never attempted yet, waiting for a retry that is due, or with an expired lease), fair
-   * across lanes: a lane with many due ones doesn't delay a lane with one. Skips suspended accounts.
+   * across lanes: a lane with many due ones doesn't delay a lane with one. Skips suspended accounts. Cancels, instead
+   * of leasing, some of what an endpoint that was disabled, deleted or changed left behind. May pass over what a claim
+   * at the same moment is taking.
    */
   claim(offer: LeaseOffer): Promise<Claimed>;
 
   /**
    * Writes attempts and next states, then claims by the offer, in one transaction. Each settlement stands alone.
-   * Only the holder of the present token can settle.
+   * Only the holder of the present token can settle, after the end of its lease too, as long as nobody else took over.
    */
   settle(
     settlements: readonly Settlement[],
     offer: LeaseOffer | null,
   ): Promise<{ results: SettleResult[] } & Claimed>;
 
-  /** Gives leases back unattempted: due at once (cancelled when the endpoint is gone or disabled). Stale ones are ignored. */
+  /**
+   * Gives leases back unattempted: due at once (cancelled when the endpoint is gone or disabled; of a type that it no
+   * longer takes, by the next claim at the latest). Stale ones are ignored.
+   */
   release(leases: readonly LeaseRef[]): Promise<void>;
 
   /**
