@@ -6,19 +6,15 @@
  * The service runs as its users run it (`posthorn serve`, data in a temporary folder), receivers in a second process, this process publishes.
  * All three share the machine's cores, so compare runs on one machine; don't read the figures as limits.
  */
-import type { ChildProcess } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import {
   type Api,
-  arrivalKey,
+  arrivalKeyOf,
   call,
   CONNECTIONS,
-  createAccount,
-  createEndpoint,
-  createEventType,
+  createAccounts,
   inMs,
+  latenciesOf,
+  onSite,
   percentile,
   preciseNow,
   publish,
@@ -26,27 +22,24 @@ import {
   runReceiver,
   startReceiver,
   startService,
-  stop,
   until,
+  usernameOf,
 } from './support.ts';
 
 const LOAD_MS = 10_000;
 const DRAIN_MS = 60_000;
 const STEADY_PER_SECOND = 200;
 const STEADY_MS = 10_000;
-const ENDPOINTS = 10;
 
 if (process.argv[2] === 'receiver') await runReceiver();
 else await runBench();
 
 async function runBench(): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), 'posthorn-bench-'));
-  const children: ChildProcess[] = [];
-  try {
+  await onSite(async (site) => {
     const arrivals = new Map<string, number>();
-    const receiverPort = await startReceiver(children, import.meta.url, 'receiver', arrivals);
-    const api = await startService(children, folder, { POSTHORN_LANE_LIMIT: '50' });
-    await prepare(api, receiverPort);
+    const receiverPort = await startReceiver(site, import.meta.url, 'receiver', arrivals);
+    const api = await startService(site, { POSTHORN_LANE_LIMIT: '50' });
+    await createAccounts(api, receiverPort);
 
     console.log(
       `load: ${CONNECTIONS} connections, ${LOAD_MS / 1000} s, one event a request, 1 endpoint an event`,
@@ -73,41 +66,15 @@ async function runBench(): Promise<void> {
       name: 'steady',
       usernameOf,
     });
-    await until(() => [...answered.keys()].every((id) => arrivals.has(steadyKey(id))), DRAIN_MS);
-    const latencies: number[] = [];
-    for (const [id, at] of answered) {
-      const arrivedAt = arrivals.get(steadyKey(id));
-      // A delivery may overtake its own publish answer: then nobody waited for it.
-      if (arrivedAt !== undefined) latencies.push(Math.max(0, arrivedAt - at));
-    }
-    latencies.sort((a, b) => a - b);
+    const since = [...answered].map(([id, at]) => [arrivalKeyOf(id), at] as const);
+    await until(() => since.every(([key]) => arrivals.has(key)), DRAIN_MS);
+    const latencies = latenciesOf(since, arrivals);
     console.log(`  events     ${answered.size} published, ${latencies.length} arrived`);
     console.log(
       `  latency    p50 ${inMs(percentile(latencies, 0.5))}, p99 ${inMs(percentile(latencies, 0.99))}`,
     );
     await printEventLoop(api);
-  } finally {
-    await Promise.all(children.map(stop));
-    await rm(folder, { recursive: true, force: true });
-  }
-}
-
-function usernameOf(number: number): string {
-  return `bench-${number % ENDPOINTS}`;
-}
-
-/** Each event has one endpoint: the one of the account that its number says. */
-function steadyKey(eventId: string): string {
-  return arrivalKey(eventId, `/${Number(eventId.slice('steady-'.length)) % ENDPOINTS}`);
-}
-
-/** One account an endpoint, so that each event has exactly one delivery. */
-async function prepare(api: Api, receiverPort: number): Promise<void> {
-  await createEventType(api);
-  for (let number = 0; number < ENDPOINTS; number += 1) {
-    await createAccount(api, usernameOf(number));
-    await createEndpoint(api, usernameOf(number), `http://127.0.0.1:${receiverPort}/${number}`);
-  }
+  });
 }
 
 async function publishFlatOut(api: Api, endAt: number): Promise<number> {

@@ -8,32 +8,33 @@
  * spread over the last day and over the accounts that are measured. Needs about 2 GB in the temporary folder for a
  * million. The two files are measured in turns, each time with a fresh start of the service.
  */
-import type { ChildProcess } from 'node:child_process';
-import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { idFactory } from '../packages/server/src/clock.ts';
 import { openDatabase } from '../packages/server/src/store/sqlite/database.ts';
 import {
-  arrivalKey,
-  createAccount,
-  createEndpoint,
-  createEventType,
+  ACCOUNTS,
+  type Api,
+  arrivalKeyOf,
+  createAccounts,
   EVENT,
   inMs,
+  latenciesOf,
+  onSite,
   percentile,
   publishSteadily,
   runReceiver,
+  type Site,
   startReceiver,
   startService,
-  stop,
+  stopAll,
   until,
+  usernameOf,
 } from './support.ts';
 
 const HISTORY = 1_000_000;
 const HISTORY_SPAN_MS = 24 * 3600 * 1000;
 const ROWS_A_COMMIT = 20_000;
-const ENDPOINTS = 10;
 const PER_SECOND = 100;
 const WARM_UP_MS = 2000;
 const MEASURED_MS = 10_000;
@@ -53,13 +54,11 @@ async function runBench(history: number): Promise<void> {
   if (!Number.isSafeInteger(history) || history < 1) {
     throw new Error('the history must be a whole number of deliveries, such as 1000000');
   }
-  const root = await mkdtemp(join(tmpdir(), 'posthorn-bench-'));
-  const children: ChildProcess[] = [];
-  try {
+  await onSite(async (site) => {
     const arrivals = new Map<string, number>();
-    const port = await startReceiver(children, import.meta.url, 'receiver', arrivals);
+    const port = await startReceiver(site, import.meta.url, 'receiver', arrivals);
     const receiver = { port, arrivals };
-    const [empty, full] = [join(root, 'empty'), join(root, 'full')];
+    const [empty, full] = [join(site.folder, 'empty'), join(site.folder, 'full')];
     await prepare(empty, port);
     const endpointIds = await prepare(full, port);
     const seconds = seed(join(full, DATABASE), history, endpointIds, Date.now());
@@ -77,40 +76,21 @@ async function runBench(history: number): Promise<void> {
     }
     const [emptyP50, fullP50] = [print('all empty', before), print('all full', after)];
     console.log(`ratio of p50, full to empty: ${(fullP50 / emptyP50).toFixed(2)}`);
-  } finally {
-    await Promise.all(children.map(stop));
-    await rm(root, { recursive: true, force: true });
-  }
-}
-
-function usernameOf(number: number): string {
-  return `bench-${number % ENDPOINTS}`;
+  });
 }
 
 /** Lets the service make a file with the accounts and endpoints; returns the endpoints' ids. */
 async function prepare(folder: string, receiverPort: number): Promise<string[]> {
   await mkdir(folder);
-  return withService(folder, async (api) => {
-    await createEventType(api);
-    const ids: string[] = [];
-    for (let number = 0; number < ENDPOINTS; number += 1) {
-      await createAccount(api, usernameOf(number));
-      const url = `http://127.0.0.1:${receiverPort}/${number}`;
-      ids.push(await createEndpoint(api, usernameOf(number), url));
-    }
-    return ids;
-  });
+  return withService(folder, (api) => createAccounts(api, receiverPort));
 }
 
-async function withService<T>(
-  folder: string,
-  use: (api: Awaited<ReturnType<typeof startService>>) => Promise<T>,
-): Promise<T> {
-  const children: ChildProcess[] = [];
+async function withService<T>(folder: string, use: (api: Api) => Promise<T>): Promise<T> {
+  const site: Site = { folder, children: [] };
   try {
-    return await use(await startService(children, folder));
+    return await use(await startService(site));
   } finally {
-    await Promise.all(children.map(stop));
+    await stopAll(site.children);
   }
 }
 
@@ -142,7 +122,7 @@ function seed(path: string, count: number, endpointIds: readonly string[], nowMs
         const atMs = nowMs - HISTORY_SPAN_MS + Math.floor((number * HISTORY_SPAN_MS) / count);
         const seconds = Math.floor(atMs / 1000);
         const username = usernameOf(number);
-        const endpointId = endpointIds[number % ENDPOINTS];
+        const endpointId = endpointIds[number % ACCOUNTS];
         const eventId = nextId('evt', atMs);
         const deliveryId = nextId('dlv', atMs);
         const data = { number, text };
@@ -150,7 +130,7 @@ function seed(path: string, count: number, endpointIds: readonly string[], nowMs
         const headers = JSON.stringify({ 'content-type': 'application/json', 'webhook-id': eventId });
         event.run(username, eventId, EVENT, seconds, atMs, body);
         delivery.run(username, deliveryId, endpointId, eventId, EVENT, 'delivered', atMs, atMs + 5);
-        attempt.run(username, deliveryId, atMs, `http://127.0.0.1/${number % ENDPOINTS}`, headers);
+        attempt.run(username, deliveryId, atMs, `http://127.0.0.1/${number % ACCOUNTS}`, headers);
       }
     });
     for (let from = 0; from < count; from += ROWS_A_COMMIT)
@@ -176,21 +156,17 @@ async function measure(
       name: `${prefix}-warm`,
       usernameOf,
     });
-    const sent = new Map<string, number>();
+    const sent: [key: string, atMs: number][] = [];
     await publishSteadily(api, {
       perSecond: PER_SECOND,
       forMs: MEASURED_MS,
       name: prefix,
       usernameOf,
-      onSend: (id, atMs) => sent.set(id, atMs),
+      onSend: (id, atMs) => sent.push([arrivalKeyOf(id), atMs]),
     });
-    const keyOf = (id: string) => arrivalKey(id, `/${Number(id.slice(prefix.length + 1)) % ENDPOINTS}`);
-    const arrived = await until(() => [...sent.keys()].every((id) => arrivals.has(keyOf(id))), DRAIN_MS);
+    const arrived = await until(() => sent.every(([key]) => arrivals.has(key)), DRAIN_MS);
     if (!arrived) console.log(`  MISSING: not every event arrived within ${DRAIN_MS / 1000} s`);
-    const latencies = [...sent].flatMap(([id, sentAt]) => {
-      const arrivedAt = arrivals.get(keyOf(id));
-      return arrivedAt === undefined ? [] : [arrivedAt - sentAt];
-    });
+    const latencies = latenciesOf(sent, arrivals);
     print(`  ${name}`, latencies);
     return latencies;
   });

@@ -8,24 +8,21 @@
  * database, so that no backlog of a bad phase reaches the next good one. The bad receivers live in a process of their
  * own. All share the machine's cores: the bad phases also pay for three deliveries more an event.
  */
-import type { ChildProcess } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import {
   arrivalKey,
   createAccount,
   createEndpoint,
   createEventType,
   inMs,
+  latenciesOf,
+  onSite,
   percentile,
   preciseNow,
   publishSteadily,
   runReceiver,
   startReceiver,
   startService,
-  stop,
   until,
 } from './support.ts';
 
@@ -70,15 +67,13 @@ async function runBench(perSecond: number): Promise<void> {
   );
 }
 
-async function runPhase(perSecond: number, withBad: boolean): Promise<PhaseResult> {
-  const folder = await mkdtemp(join(tmpdir(), 'posthorn-bench-'));
-  const children: ChildProcess[] = [];
-  try {
+function runPhase(perSecond: number, withBad: boolean): Promise<PhaseResult> {
+  return onSite(async (site) => {
     const arrivals = new Map<string, number>();
     const badArrivals = new Map<string, number>();
-    const port = await startReceiver(children, import.meta.url, 'healthy', arrivals);
-    const badPort = await startReceiver(children, import.meta.url, 'bad', badArrivals);
-    const api = await startService(children, folder);
+    const port = await startReceiver(site, import.meta.url, 'healthy', arrivals);
+    const badPort = await startReceiver(site, import.meta.url, 'bad', badArrivals);
+    const api = await startService(site);
     await createEventType(api);
     await createAccount(api, USERNAME);
     const paths = Array.from({ length: HEALTHY }, (_, number) => `/${number}`);
@@ -97,21 +92,17 @@ async function runPhase(perSecond: number, withBad: boolean): Promise<PhaseResul
       usernameOf,
     });
     const ended = preciseNow();
-    const expected = [...answered].flatMap(([id, at]) =>
-      paths.map((path) => ({ key: arrivalKey(id, path), at })),
+    const since = [...answered].flatMap(([id, at]) =>
+      paths.map((path) => [arrivalKey(id, path), at] as const),
     );
-    await until(() => expected.every(({ key }) => arrivals.has(key)), DRAIN_MS);
+    await until(() => since.every(([key]) => arrivals.has(key)), DRAIN_MS);
 
     const inTime = [...arrivals.values()].filter((at) => at >= started && at < ended).length;
-    const latencies = expected.flatMap(({ key, at }) => {
-      const arrivedAt = arrivals.get(key);
-      // A delivery may overtake its own publish answer: then nobody waited for it.
-      return arrivedAt === undefined ? [] : [Math.max(0, arrivedAt - at)];
-    });
+    const latencies = latenciesOf(since, arrivals);
     const result: PhaseResult = {
       perSecond: (inTime * 1000) / (ended - started),
-      latencies: latencies.toSorted((a, b) => a - b),
-      missing: expected.length - latencies.length,
+      latencies,
+      missing: since.length - latencies.length,
     };
     print(withBad ? `  with ${BAD.join(', ')}` : '  without', result);
     if (withBad) {
@@ -122,10 +113,7 @@ async function runPhase(perSecond: number, withBad: boolean): Promise<PhaseResul
       console.log(`    events that reached the bad ones: ${counts.join(', ')}`);
     }
     return result;
-  } finally {
-    await Promise.all(children.map(stop));
-    await rm(folder, { recursive: true, force: true });
-  }
+  });
 }
 
 function merge(results: readonly PhaseResult[]): PhaseResult {

@@ -5,10 +5,6 @@
  *
  * One line a minute: events, arrivals, latency from the publish answer to the arrival, the service's memory.
  */
-import type { ChildProcess } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import {
   type Api,
   arrivalKey,
@@ -17,12 +13,13 @@ import {
   createEndpoint,
   createEventType,
   inMs,
+  latenciesOf,
+  onSite,
   percentile,
   publishSteadily,
   runReceiver,
   startReceiver,
   startService,
-  stop,
   until,
 } from './support.ts';
 
@@ -32,13 +29,11 @@ if (process.argv[2] === 'receiver') await runReceiver();
 else await runSoak(Number(process.argv[2] ?? 10), Number(process.argv[3] ?? 200));
 
 async function runSoak(minutes: number, perSecond: number): Promise<void> {
-  const children: ChildProcess[] = [];
-  const folder = await mkdtemp(join(tmpdir(), 'posthorn-soak-'));
   let lost = 0;
-  try {
+  await onSite(async (site) => {
     const arrivals = new Map<string, number>();
-    const port = await startReceiver(children, import.meta.url, 'receiver', arrivals);
-    const api = await startService(children, folder);
+    const port = await startReceiver(site, import.meta.url, 'receiver', arrivals);
+    const api = await startService(site);
     await createEventType(api);
     await createAccount(api, USERNAME);
     await createEndpoint(api, USERNAME, `http://127.0.0.1:${port}/0`);
@@ -49,25 +44,20 @@ async function runSoak(minutes: number, perSecond: number): Promise<void> {
         name: `m${minute}`,
         usernameOf: () => USERNAME,
       });
-      const missing = () => [...answered.keys()].filter((id) => !arrivals.has(arrivalKey(id, '/0'))).length;
-      await until(() => missing() === 0, 10_000);
-      lost += missing();
-      const latencies = [...answered]
-        .map(([id, at]) => Math.max(0, (arrivals.get(arrivalKey(id, '/0')) ?? Number.NaN) - at))
-        .filter((latency) => !Number.isNaN(latency))
-        .sort((a, b) => a - b);
+      const since = [...answered].map(([id, at]) => [arrivalKey(id, '/0'), at] as const);
+      await until(() => since.every(([key]) => arrivals.has(key)), 10_000);
+      const latencies = latenciesOf(since, arrivals);
+      const missing = since.length - latencies.length;
+      lost += missing;
       console.log(
-        `minute ${minute}: ${answered.size} published, ${missing()} missing, p50 ${inMs(percentile(latencies, 0.5))}, ` +
+        `minute ${minute}: ${answered.size} published, ${missing} missing, p50 ${inMs(percentile(latencies, 0.5))}, ` +
           `p99 ${inMs(percentile(latencies, 0.99))}, max ${inMs(latencies.at(-1) ?? 0)}, ` +
           `memory ${((await residentBytes(api)) / 2 ** 20).toFixed(0)} MiB`,
       );
       arrivals.clear();
     }
     console.log(`lost ${lost} in ${minutes} minutes at ${perSecond} events/s`);
-  } finally {
-    await Promise.all(children.map(stop));
-    await rm(folder, { recursive: true, force: true });
-  }
+  });
   if (lost > 0) process.exitCode = 1;
 }
 

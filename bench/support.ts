@@ -5,8 +5,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { Agent, createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -30,6 +32,24 @@ export type Answer = (incoming: IncomingMessage, answer: ServerResponse) => void
 /** Unix milliseconds with fractions; comparable between processes of one machine. */
 export function preciseNow(): number {
   return performance.timeOrigin + performance.now();
+}
+
+/** Where a bench works: its processes and its folder are gone after it, however it ends. */
+export interface Site {
+  folder: string;
+  /** What it has started. */
+  children: ChildProcess[];
+}
+
+/** Runs a bench, or a part of it, on a site of its own. */
+export async function onSite<T>(run: (site: Site) => Promise<T>): Promise<T> {
+  const site: Site = { folder: await mkdtemp(join(tmpdir(), 'posthorn-bench-')), children: [] };
+  try {
+    return await run(site);
+  } finally {
+    await stopAll(site.children);
+    await rm(site.folder, { recursive: true, force: true });
+  }
 }
 
 // ---------------------------------------------------------------- receivers, in a process of their own
@@ -70,7 +90,7 @@ export function arrivalKey(eventId: string, path: string): string {
  * The first arrival of each event at each path is noted in `arrivals`.
  */
 export async function startReceiver(
-  children: ChildProcess[],
+  { children }: Pick<Site, 'children'>,
   file: string,
   role: string,
   arrivals: Map<string, number>,
@@ -89,13 +109,12 @@ export async function startReceiver(
 // ---------------------------------------------------------------- the service
 
 /**
- * Runs `posthorn serve` with its data in `folder`, and waits until it is ready.
+ * Runs `posthorn serve` with its data in the site's folder, and waits until it is ready.
  *
  * @throws Error when it ends or isn't ready within 15 s
  */
 export async function startService(
-  children: ChildProcess[],
-  folder: string,
+  { folder, children }: Site,
   settings: Record<string, string> = {},
 ): Promise<Api> {
   const port = await freePort();
@@ -152,6 +171,32 @@ export async function createAccount(api: Api, username: string): Promise<void> {
 export async function createEndpoint(api: Api, username: string, url: string): Promise<string> {
   const text = await must(api, 'POST', '/v2/endpoint', { url, events: [EVENT] }, { 'x-account': username });
   return (JSON.parse(text) as { data: { endpoint_id: string } }).data.endpoint_id;
+}
+
+/** How many accounts {@link createAccounts} makes. */
+export const ACCOUNTS = 10;
+
+/** Makes the event type and accounts with one endpoint each, so that each event has exactly one delivery; returns the endpoints' ids. */
+export async function createAccounts(api: Api, receiverPort: number): Promise<string[]> {
+  await createEventType(api);
+  const endpointIds: string[] = [];
+  for (let number = 0; number < ACCOUNTS; number += 1) {
+    await createAccount(api, usernameOf(number));
+    const url = `http://127.0.0.1:${receiverPort}/${number}`;
+    endpointIds.push(await createEndpoint(api, usernameOf(number), url));
+  }
+  return endpointIds;
+}
+
+/** The one of {@link createAccounts} whose turn it is: that of the event of this number. */
+export function usernameOf(number: number): string {
+  return `bench-${number % ACCOUNTS}`;
+}
+
+/** The arrival of the event `<name>-<number>` at its account's endpoint. */
+export function arrivalKeyOf(eventId: string): string {
+  const number = Number(eventId.slice(eventId.lastIndexOf('-') + 1));
+  return arrivalKey(eventId, `/${number % ACCOUNTS}`);
 }
 
 /** Publishes one event of about one kilobyte. */
@@ -258,13 +303,33 @@ export async function until(holds: () => boolean | Promise<boolean>, patienceMs:
   return true;
 }
 
-export async function stop(child: ChildProcess): Promise<void> {
+export async function stopAll(children: readonly ChildProcess[]): Promise<void> {
+  await Promise.all(children.map(stop));
+}
+
+async function stop(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const ended = once(child, 'exit');
   child.kill('SIGTERM');
   const patience = setTimeout(() => child.kill('SIGKILL'), 15_000);
   await ended;
   clearTimeout(patience);
+}
+
+/**
+ * How long each arrival took since its time in `since` (arrival key → unix ms), sorted; what never arrived is left
+ * out. A delivery may overtake its own publish answer: then nobody waited for it.
+ */
+export function latenciesOf(
+  since: Iterable<readonly [key: string, atMs: number]>,
+  arrivals: ReadonlyMap<string, number>,
+): number[] {
+  const latencies: number[] = [];
+  for (const [key, atMs] of since) {
+    const arrivedAt = arrivals.get(key);
+    if (arrivedAt !== undefined) latencies.push(Math.max(0, arrivedAt - atMs));
+  }
+  return latencies.sort((a, b) => a - b);
 }
 
 /** The value below which `share` of the sorted ones lie; NaN without any. */
