@@ -258,6 +258,25 @@ export function endpointTests(test: StoreTest): void {
       assert.equal((await bench.claimOne()).deliveryId, kept);
     });
 
+    test('nothing of a large backlog of that type is sent, and it holds up nothing behind it', async (bench) => {
+      const { username, endpoint } = await bench.subscriber({ events: [VIDEO, SCRIPT] });
+      for (let batch = 0; batch < 3; batch++) {
+        await bench.publishMany(username, 1_000, { event: VIDEO, body: '{}' });
+      }
+      await bench.store.updateEndpoint(username, endpoint.endpointId, { events: [SCRIPT] });
+      await bench.advance(SECOND_MS);
+      const kept = await bench.publishMany(username, 1, { event: SCRIPT });
+      const leased: string[] = [];
+      for (let claims = 0; claims < 300; claims++) {
+        const { leases, nextDueAt } = await bench.store.claim({ limit: 50, laneLimit: 10, leaseMs: HOUR_MS });
+        leased.push(...idsOf(leases));
+        if (nextDueAt === null || nextDueAt > bench.now() + MINUTE_MS) break;
+        await bench.advance(SECOND_MS);
+      }
+      assert.deepEqual(leased, kept);
+      assert.equal((await bench.deliveries(username, { status: 'cancelled' })).length, 3_000);
+    });
+
     test('an attempt of that type in flight ends as it ends, and is not repeated', async (bench) => {
       const { username, endpoint } = await bench.subscriber({ events: [VIDEO, SCRIPT] });
       await bench.publishMany(username, 2, { event: VIDEO });

@@ -106,11 +106,13 @@ export function queueOperations(
         }
       }
       const endpoint = toLeasedEndpoint(row);
+      let taken = 0;
       for (const delivery of rows) {
         if (!isSubscribed(delivery)) {
           moves.finish(delivery, 'cancelled', UNSUBSCRIBED_REASON);
           continue;
         }
+        taken += 1;
         const token = nextToken();
         const leasedUntil = now() + offer.leaseMs;
         lease.run(now(), leasedUntil, token, username, delivery.delivery_id);
@@ -126,7 +128,7 @@ export function queueOperations(
           endpoint,
         });
       }
-      lanes.served(username, endpointId, rows.length >= free);
+      lanes.served(username, endpointId, taken >= free);
     };
     // Each lane its share first, then what others left over.
     for (const most of [share, offer.limit]) {
