@@ -64,7 +64,7 @@ export interface OpenRequest {
 
 /** A dispatcher between a store and receivers that do what the test says. */
 export class Bench {
-  readonly clock = new ManualClock();
+  readonly clock: ManualClock;
   /** In flight, oldest first. */
   readonly requests: OpenRequest[] = [];
   readonly claims: LeaseOffer[] = [];
@@ -87,8 +87,9 @@ export class Bench {
 
   constructor(
     settings: Partial<DispatcherOptions['settings']> = {},
-    options: Partial<DispatcherOptions> = {},
+    options: Partial<DispatcherOptions> & { clock?: ManualClock } = {},
   ) {
+    this.clock = options.clock ?? new ManualClock();
     const requester: Requester = {
       post: (spec) =>
         new Promise((resolve, reject) => {
