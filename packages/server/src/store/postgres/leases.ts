@@ -1,0 +1,58 @@
+import type { LeasedEndpointRow } from '../rows.ts';
+import { toLeasedEndpoint } from '../rows.ts';
+import type { Claimed, Lease, LeasedEndpoint } from '../store.ts';
+
+/** An offer as the functions of migration 0002 take it: `$n` for node, limit, lane limit and lease. */
+export type OfferValues = [node: number, limit: number, laneLimit: number, leaseMs: number];
+
+/** What `posthorn.claim` answers, and `posthorn.settle` with more beside it. */
+export interface ClaimedRow {
+  leases: [
+    deliveryId: string,
+    username: string,
+    token: string,
+    attempts: number,
+    failures: number,
+    manual: boolean,
+    eventId: string,
+    endpointId: string,
+  ][];
+  events: [username: string, eventId: string, event: string, body: string][];
+  endpoints: LeasedEndpointRow[];
+  until: number;
+  next: number | null;
+}
+
+/** Endpoint ids are unique over all accounts. */
+export function endpointsById(rows: readonly LeasedEndpointRow[]): Map<string, LeasedEndpoint> {
+  return new Map(rows.map((row) => [row.endpoint_id, toLeasedEndpoint(row)]));
+}
+
+export function toClaimed(row: ClaimedRow): Claimed {
+  const endpoints = endpointsById(row.endpoints);
+  const events = new Map(
+    row.events.map(([username, eventId, event, body]) => [
+      `${username} ${eventId}`,
+      { eventId, event, body },
+    ]),
+  );
+  const leases: Lease[] = [];
+  for (const [deliveryId, username, token, attempts, failures, manual, eventId, endpointId] of row.leases) {
+    const event = events.get(`${username} ${eventId}`);
+    const endpoint = endpoints.get(endpointId);
+    // Both were there in the same statement, unless the account was purged at this very moment.
+    if (event === undefined || endpoint === undefined) continue;
+    leases.push({
+      deliveryId,
+      username,
+      token,
+      leasedUntil: row.until,
+      attempts,
+      failures,
+      manual,
+      event,
+      endpoint,
+    });
+  }
+  return { leases, nextDueAt: row.next };
+}
