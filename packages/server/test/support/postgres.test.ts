@@ -116,6 +116,20 @@ describe('a PostgreSQL for the tests', () => {
     await assert.rejects(connect(t, doomed.url), { code: '3D000' });
   });
 
+  it('a server that is away is a failure that says where to look', async (t) => {
+    const given = process.env.POSTHORN_TEST_POSTGRES_URL;
+    t.after(() => {
+      if (given === undefined) delete process.env.POSTHORN_TEST_POSTGRES_URL;
+      else process.env.POSTHORN_TEST_POSTGRES_URL = given;
+    });
+    process.env.POSTHORN_TEST_POSTGRES_URL = 'postgres://tester:hidden@127.0.0.1:1/postgres';
+    await assert.rejects(createDatabase(), (error: Error) => {
+      assert.match(error.message, /on 127\.0\.0\.1:1: .*ECONNREFUSED.*POSTHORN_TEST_POSTGRES_URL/);
+      assert.doesNotMatch(error.message, /hidden/);
+      return true;
+    });
+  });
+
   it('records are cleared, the schema stays', async (t) => {
     const target = await withSchema(await database(t));
     await target.query('INSERT INTO posthorn.event VALUES (1), (2)');

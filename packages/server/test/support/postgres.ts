@@ -117,7 +117,16 @@ export async function createDatabase({ cluster, template }: NewDatabase = {}): P
   const name = `posthorn_test_${randomBytes(8).toString('hex')}`;
   await template?.disconnect();
   const source = template === undefined ? '' : ` TEMPLATE ${template.name}`;
-  await withConnection(serverUrl, (server) => server.query(`CREATE DATABASE ${name}${source}`));
+  try {
+    await withConnection(serverUrl, (server) => server.query(`CREATE DATABASE ${name}${source}`));
+  } catch (cause) {
+    const { host } = new URL(serverUrl);
+    throw new Error(
+      `no database for the tests on ${host}: ${(cause as Error).message}. ` +
+        'If POSTHORN_TEST_POSTGRES_URL is set, it has to lead to a server that runs, as a superuser.',
+      { cause },
+    );
+  }
   const url = new URL(serverUrl);
   url.pathname = `/${name}`;
   const connection = new Connection(url.href);
