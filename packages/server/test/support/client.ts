@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 
 export interface Answer<T> {
   status: number;
+  headers: Headers;
   /** The header, null without it. */
   retryAfter: string | null;
   code: number;
@@ -53,6 +54,7 @@ export class Client {
     const { code, msg, data } = JSON.parse(text) as Answer<T>;
     return {
       status: response.status,
+      headers: response.headers,
       retryAfter: response.headers.get('retry-after'),
       code,
       msg,

@@ -1,0 +1,303 @@
+/** hostile-inputs.md, "secrets, keys, payloads": absent from logs, errors and metrics, whatever is asked and whatever fails. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { createEncryptionKey } from '../src/secrets.ts';
+import { type RunningService, startService } from './cli/harness.ts';
+import { type Answer, type AskOptions, Client } from './support/client.ts';
+import {
+  type Behaviour,
+  closedPort,
+  type Receiver,
+  respond,
+  send,
+  startReceiver,
+} from './support/receivers.ts';
+import { type TempDir, tempDir } from './support/tempdir.ts';
+
+const EVENT = 'generated_script_success';
+const OPERATOR_KEY = 'operator-key-that-nobody-may-see-0123456789abcdef';
+
+let folder: TempDir;
+let service: RunningService;
+let receivers: Receiver[];
+
+beforeEach(async () => {
+  folder = await tempDir();
+  receivers = [];
+});
+
+afterEach(async () => {
+  service.kill('SIGKILL');
+  await service.ended;
+  for (const receiver of receivers) await receiver.close();
+  await folder.remove();
+});
+
+async function receiverUrl(behaviour: Behaviour): Promise<string> {
+  const receiver = await startReceiver(behaviour);
+  receivers.push(receiver);
+  return receiver.url;
+}
+
+/** The spellings in which a text could turn up. The last characters stand for all: the first ones of a key are shown. */
+function spellings(secret: string): string[] {
+  const tail = secret.slice(-20);
+  const bytes = Buffer.from(secret);
+  return [
+    tail,
+    encodeURIComponent(tail),
+    bytes.toString('base64').slice(4, -4),
+    bytes.toString('hex').slice(8),
+  ];
+}
+
+function assertWithout(secrets: Record<string, string>, where: string, text: string): void {
+  for (const [name, secret] of Object.entries(secrets)) {
+    for (const spelling of spellings(secret)) {
+      const at = text.indexOf(spelling);
+      assert.ok(at < 0, `${name} is in ${where}: ${text.slice(Math.max(0, at - 200), at + 60)}`);
+    }
+  }
+}
+
+/** Everything of the request, in a malformed status line: an error must not quote it. */
+const quoteInStatusLine: Behaviour = (socket, request) => {
+  send(`HTTP/1.1 9 ${JSON.stringify(request.headers)} ${request.body.toString()}\r\n\r\n`)(socket, request);
+};
+
+/** Everything of the request, in status 500's header and body. */
+const quoteInAnswer: Behaviour = (socket, request) => {
+  const quoted = `${JSON.stringify(request.headers)} ${request.body.toString()}`;
+  respond(500, { headers: { 'x-quoted': quoted }, body: quoted })(socket, request);
+};
+
+const quoteInRedirect: Behaviour = (socket, request) => {
+  const location = `http://elsewhere.example/?${encodeURIComponent(request.body.toString())}`;
+  respond(302, { headers: { location } })(socket, request);
+};
+
+function marked(marker: string): Record<string, unknown> {
+  return {
+    task_id: marker,
+    status: 'completed',
+    scripts: [{ script_style: 'a', script_paragraphs: [marker] }],
+  };
+}
+
+describe('what nobody may see', () => {
+  it('is in no log line, no error, no metric and, where it is a secret, not in the database', async () => {
+    const encryptionKey = createEncryptionKey();
+    service = await startService(folder.path, {
+      env: {
+        POSTHORN_OPERATOR_KEY: OPERATOR_KEY,
+        POSTHORN_ENCRYPTION_KEY: encryptionKey,
+        POSTHORN_ENDPOINT_POLICY: 'development',
+        POSTHORN_RETRY_SCHEDULE: '50ms',
+        POSTHORN_RATE_LIMIT_POST: '40/m',
+        POSTHORN_LOG_LEVEL: 'trace',
+      },
+    });
+    const client = new Client(service.url, OPERATOR_KEY);
+    /** Sealed or hashed at rest. */
+    const secrets: Record<string, string> = {
+      'the operator key': OPERATOR_KEY,
+      'the encryption key': encryptionKey,
+    };
+    /** Stored as they are, and shown to their account alone. */
+    const confidential: Record<string, string> = {};
+    const refusals: Answer<unknown>[] = [];
+
+    /** A text of its own that must not turn up. */
+    function mark(name: string): string {
+      const marker = `${name}-${randomBytes(16).toString('hex')}`;
+      confidential[name] = marker;
+      return marker;
+    }
+    async function refused(method: string, path: string, options: AskOptions = {}): Promise<void> {
+      const answer = await client.ask(method, path, options);
+      assert.notEqual(answer.code, 0, `${method} ${path}`);
+      refusals.push(answer);
+    }
+    async function createKey(name: string, path: string, body: object): Promise<string> {
+      const { api_key: apiKey } = await client.data<{ api_key: string }>('POST', path, { body });
+      secrets[name] = apiKey;
+      return apiKey;
+    }
+    function publishRefused(data: unknown, more: object = {}): Promise<void> {
+      return refused('POST', '/v2/publish', { body: { username: 'alice', event: EVENT, data, ...more } });
+    }
+
+    // Keys
+    await client.data('POST', '/v2/account', { body: { username: 'alice' } });
+    const key = await createKey("the account's key", '/v2/account/alice/api_key', { name: 'first' });
+    const publishKey = await createKey('the publish key', '/v2/api_key', { name: 'p', scopes: ['publish'] });
+    const revokedKey = await createKey('the revoked key', '/v2/account/alice/api_key', { name: 'old' });
+    const { api_keys: keys } = await client.data<{ api_keys: { key_id: string; name: string }[] }>(
+      'GET',
+      '/v2/account/alice/api_keys',
+    );
+    const revokedId = keys.find(({ name }) => name === 'old')?.key_id;
+    await client.data('DELETE', `/v2/api_key/${revokedId}`);
+    secrets['a wrong key'] = 'ph_wrong-but-confidential-all-the-same';
+    for (const wrong of [revokedKey, secrets['a wrong key'], `${key}, ${key}`, key.toUpperCase()]) {
+      await refused('GET', '/v2/endpoints', { key: wrong });
+    }
+    await refused('GET', `/v2/endpoints?x-api-key=${key}`, { key: 'none' });
+    await refused('GET', `/v2/endpoints?api_key=${key}`, { key });
+    await refused('GET', '/v2/accounts', { key });
+    await refused('GET', '/v2/endpoints', { key: publishKey });
+    await refused('GET', '/v2/endpoints', { key: 'none', headers: { authorization: `Bearer ${key}` } });
+
+    // Endpoints
+    const urls: Record<string, string> = {
+      quiet: await receiverUrl(respond(200)),
+      quoting: await receiverUrl(quoteInAnswer),
+      garbling: await receiverUrl(quoteInStatusLine),
+      redirecting: await receiverUrl(quoteInRedirect),
+      gone: await receiverUrl(respond(410)),
+      absent: `http://127.0.0.1:${await closedPort()}/hook`,
+    };
+    const endpoints: Record<string, string> = {};
+    for (const [name, url] of Object.entries(urls)) {
+      const headers = { authorization: `Bearer ${mark(`${name}-header`)}` };
+      // The answer that quotes the request is kept for the account, with the value that it quotes.
+      if (name === 'quiet') secrets['the quiet header'] = confidential[`${name}-header`] as string;
+      const body = { url: `${url}?token=${mark(`${name}-url`)}`, events: [EVENT], headers };
+      const endpoint = await client.data<{ endpoint_id: string; secret: string }>('POST', '/v2/endpoint', {
+        key,
+        body,
+      });
+      endpoints[name] = endpoint.endpoint_id;
+      secrets[`the ${name} secret`] = endpoint.secret;
+    }
+    const rotated = await client.data<{ secret: string }>(
+      'POST',
+      `/v2/endpoint/${endpoints.quiet}/rotate_secret`,
+      { key, body: {} },
+    );
+    secrets['the new secret'] = rotated.secret;
+    const password = mark('password');
+    const value = mark('refused-header');
+    for (const body of [
+      { url: `https://user:${password}@example.com/`, events: [EVENT] },
+      { url: `ftp://example.com/?token=${mark('refused-url')}`, events: [EVENT] },
+      { url: 'https://example.com/', events: [EVENT], secret: secrets['the new secret'] },
+      { url: 'https://example.com/', events: [EVENT], headers: { 'x-token': `${value}\r\nx-more: 1` } },
+      { url: 'https://example.com/', events: [EVENT], headers: { 'webhook-id': value } },
+    ]) {
+      await refused('POST', '/v2/endpoint', { key, body });
+    }
+    await refused('GET', `/v2/endpoint/${endpoints.quiet}x?secret=${rotated.secret}`, { key });
+    await refused('POST', '/v2/endpoint', { key, body: `{"url":"${mark('broken-body')}"` });
+
+    // Events
+    await publishRefused({ ...marked('a'), scripts: mark('data-of-a-wrong-type') });
+    await publishRefused({ ...marked('a'), task_id: [mark('data-of-another-type')] });
+    await publishRefused(marked(mark('data-of-no-type')), { event: 'no.such.type' });
+    await publishRefused(marked(mark('data-for-nobody')), { username: 'nobody' });
+    await publishRefused({ ...marked('a'), filler: mark('large-data').repeat(8_000) });
+    await publishRefused(marked(mark('data-with-a-bad-id')), { event_id: 'a/b' });
+    await refused('POST', '/v2/publish', { body: `{"data":{"a":"${mark('data-in-no-json')}",}` });
+    await refused('POST', '/v2/publish', {
+      body: `{"data":{"a":"${mark('data-beside-a-number')}","n":1e400}}`,
+    });
+    await refused('POST', '/v2/publish', {
+      body: marked(mark('data-of-another-media-type')),
+      headers: { 'content-type': 'text/plain' },
+    });
+    await client.data('POST', '/v2/publish', {
+      key: publishKey,
+      body: { username: 'alice', event: EVENT, event_id: 'told', data: marked(mark('data')) },
+    });
+    await publishRefused(marked(mark('conflicting-data')), { event_id: 'told' });
+    const batch = await client.ask('POST', '/v2/publish', {
+      body: {
+        events: [
+          { username: 'alice', event: EVENT, data: { ...marked('a'), scripts: mark('data-in-a-batch') } },
+        ],
+      },
+    });
+    refusals.push(batch);
+
+    // Every delivery comes to its end, by success, by failure and by the endpoint's.
+    const unfinished = new Set(Object.values(endpoints));
+    await service.logged((line) => {
+      if (line.next === 'delivered' || line.next === 'dead') unfinished.delete(String(line.endpoint_id));
+      return unfinished.size === 0;
+    });
+    const { deliveries } = await client.data<{
+      deliveries: { delivery_id: string; endpoint_id: string; status_reason: string | null }[];
+    }>('GET', '/v2/deliveries', { key });
+    assert.equal(deliveries.length, Object.keys(endpoints).length);
+    interface Detail {
+      url: string;
+      request: { headers: object };
+      attempt_log: { error: string | null }[];
+    }
+    const shown: string[] = [];
+    for (const delivery of deliveries) {
+      const detail = await client.data<Detail>('GET', `/v2/delivery/${delivery.delivery_id}`, { key });
+      assert.ok(detail.attempt_log.length > 0);
+      const errors = detail.attempt_log.map(({ error }) => error);
+      shown.push(JSON.stringify([delivery.status_reason, detail.request.headers, errors]));
+    }
+    await client.data('POST', `/v2/delivery/${deliveries.at(-1)?.delivery_id}/retry`, { key });
+
+    // A store that can't be written, in the middle of it
+    if (process.platform === 'linux') {
+      const limit = (bytes: string) =>
+        execFileSync('prlimit', ['--pid', `${service.pid}`, `--fsize=${bytes}:`]);
+      limit('0');
+      await publishRefused(marked(mark('data-without-a-disk')));
+      await refused('POST', `/v2/endpoint/${endpoints.quiet}/rotate_secret`, { key, body: {} });
+      await refused('POST', '/v2/account/alice/api_key', { body: { name: 'second' } });
+      limit('unlimited');
+    }
+    // Until the account's limit of requests is used up.
+    let answer: Answer<unknown>;
+    do {
+      answer = await client.ask('POST', '/v2/endpoint', { key, body: { url: password } });
+      refusals.push(answer);
+    } while (answer.code !== 429);
+
+    const metrics = await (await fetch(`${service.url}/metrics`)).text();
+    assert.match(metrics, /^posthorn_attempts_total\{outcome="success"\} [1-9]/m);
+    service.kill('SIGTERM');
+    assert.equal(await service.ended, 0);
+
+    const everything = { ...secrets, ...confidential };
+    assert.ok(service.stdout.split('\n').length > 50, 'there is a log');
+    assertWithout(everything, 'the log', service.stdout);
+    assertWithout(everything, 'stderr', service.stderr);
+    assertWithout(everything, 'the metrics', metrics);
+    for (const { text, headers } of refusals) {
+      assertWithout(everything, 'an error', `${text} ${JSON.stringify([...headers])}`);
+    }
+    for (const text of shown) assertWithout(everything, 'a delivery', text);
+    const data = join(folder.path, 'posthorn-data');
+    for (const file of readdirSync(data)) {
+      assertWithout(secrets, file, readFileSync(join(data, file), 'latin1'));
+    }
+  });
+
+  it('is not printed by the first start, but for the operator key, once and beside the log', async () => {
+    service = await startService(folder.path, { env: { POSTHORN_LOG_LEVEL: 'trace' } });
+    const operatorKey = service.printedKey as string;
+    await new Client(service.url, operatorKey).data('GET', '/v2/accounts');
+    service.kill('SIGTERM');
+    assert.equal(await service.ended, 0);
+    const file = join(folder.path, 'posthorn-data', 'encryption.key');
+    const encryptionKey = readFileSync(file, 'utf8').trim();
+    assertWithout(
+      { 'the operator key': operatorKey, 'the encryption key': encryptionKey },
+      'the log',
+      service.stdout,
+    );
+    assertWithout({ 'the encryption key': encryptionKey }, 'stderr', service.stderr);
+    assert.equal(service.stderr.split(operatorKey).length, 2);
+  });
+});
