@@ -251,6 +251,11 @@ describe('an address under public-https', () => {
     test(`${ip || 'an empty text'} is not dialled`, () => {
       assert.match(blockedAddress(ip, 'public-https') ?? 'not blocked', reason);
     });
+    // What has no place in a URL can only come from a lookup.
+    if (reason.source === 'unreadable' || ip.includes('%')) continue;
+    test(`${ip} is refused in a URL`, () => {
+      assert.match(refusal(`https://${ip.includes(':') ? `[${ip}]` : ip}/`), reason);
+    });
   }
 
   for (const ip of [
