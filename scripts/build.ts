@@ -5,7 +5,7 @@ import { join } from 'node:path';
 
 const root = join(import.meta.dirname, '..');
 const server = join(root, 'packages/server');
-const migrations = 'store/sqlite/migrations';
+const migrations = ['store/sqlite/migrations', 'store/postgres/migrations'];
 
 // A file that has been renamed in src must not live on in dist.
 rmSync(join(server, 'dist'), { recursive: true, force: true });
@@ -18,8 +18,10 @@ const compiled = spawnSync(process.execPath, [compiler, '-p', join(server, 'tsco
 if (compiled.error !== undefined) throw compiled.error;
 if (compiled.status !== 0) process.exit(compiled.status ?? 1);
 
-const from = join(server, 'src', migrations);
-if (!existsSync(from)) {
-  throw new Error(`No migrations in ${from}: the built service could not make a database.`);
+for (const folder of migrations) {
+  const from = join(server, 'src', folder);
+  if (!existsSync(from)) {
+    throw new Error(`No migrations in ${from}: the built service could not make a database.`);
+  }
+  cpSync(from, join(server, 'dist', folder), { recursive: true });
 }
-cpSync(from, join(server, 'dist', migrations), { recursive: true });

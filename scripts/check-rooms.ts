@@ -29,12 +29,13 @@ const RULES: readonly Rule[] = [
     broken: (file, { target }) => file.startsWith('delivery/') && target.startsWith('api/'),
   },
   {
-    says: 'store/ imports only model, errors, clock, better-sqlite3 and Node itself',
+    says: 'store/ imports only model, errors, clock, better-sqlite3, pg and Node itself',
     broken: (file, { target }) =>
       file.startsWith('store/') &&
       !target.startsWith('store/') &&
       !target.startsWith('node:') &&
       target !== 'better-sqlite3' &&
+      target !== 'pg' &&
       !CONTRACT_OF_STORE.test(target),
   },
   {

@@ -1,0 +1,120 @@
+import { type Clock, systemClock } from '../../clock.ts';
+import { unavailable } from '../../errors.ts';
+import type { Store } from '../store.ts';
+import { PostgresPool } from './connection.ts';
+import type { EngineContext, Notice } from './engine.ts';
+import { metaOperations } from './meta.ts';
+import { migrate } from './migrate.ts';
+import { NodeRegistration } from './nodes.ts';
+import { Notices } from './notices.ts';
+import { publishOperations } from './publish.ts';
+import { queueOperations } from './queue.ts';
+
+export type { Notice } from './engine.ts';
+
+export interface PostgresStoreOptions {
+  /** See {@link PostgresPool}. */
+  url: string;
+  /** For timers alone: what is due and what has expired is judged by the database's clock. */
+  clock?: Clock;
+  /** Connections at most, beside one that listens; default 10. */
+  poolSize?: number;
+  /** What other nodes tell: something is due, an endpoint or the catalogue was changed. Some may be lost. */
+  onNotice?: (notice: Notice) => void;
+  /** Troubles that no caller hears of otherwise. */
+  onError?: (message: string, error: unknown) => void;
+}
+
+/**
+ * Opens the store on PostgreSQL, which any number of processes may share: brings the schema up to date, registers this
+ * process as a node and begins to listen to the others.
+ *
+ * @example
+ * const store = await openPostgresStore({ url: 'postgres://posthorn:secret@db.example/posthorn' });
+ * @throws PosthornError `unavailable` when the database can't be reached or used (a wrong password, missing rights, a
+ *   server older than 15, another encoding than UTF8, a schema that is newer than this version), `invalid_parameter`
+ *   when the URL isn't one
+ */
+export async function openPostgresStore(options: PostgresStoreOptions): Promise<Store> {
+  const { url, clock = systemClock, poolSize, onNotice = () => {}, onError = () => {} } = options;
+  const pool = new PostgresPool({ url, poolSize, clock, onError });
+  const notices = new Notices({ pool, clock, nodeId: () => node.id, onNotice });
+  const node = new NodeRegistration({
+    sql: notices,
+    clock,
+    onTakenForDead: () =>
+      onError(
+        'this node was taken for dead, and what it had in flight was given to others',
+        unavailable('the node was not heard for 10 s: it was stopped, or cut off from the database'),
+      ),
+    onFreed() {
+      onNotice({ kind: 'due' });
+      void notices.notify(pool, { kind: 'due' });
+    },
+    onError,
+  });
+  try {
+    await migrate(pool);
+    await node.start();
+  } catch (error) {
+    await pool.close();
+    throw error;
+  }
+  notices.start();
+
+  const context: EngineContext = {
+    query: (text, values) => pool.query(text, values),
+    transaction: (run) => pool.transaction(run),
+    nodeId: () => node.id,
+    notify: (sql, notice) => notices.notify(sql, notice),
+  };
+  const operations = {
+    ...metaOperations(context),
+    ...publishOperations(context),
+    ...queueOperations(context),
+    ping: () => node.beat(pool),
+  } as unknown as Omit<Store, 'close'>;
+
+  const { guarded, drain } = guard(operations);
+  async function closeInOrder(): Promise<void> {
+    await drain();
+    // Whatever fails here is found out by the other nodes in ten seconds.
+    await node.close().catch(() => {});
+    await notices.close();
+    await pool.close();
+  }
+  let closing: Promise<void> | null = null;
+  return {
+    ...guarded,
+    close() {
+      closing ??= closeInOrder();
+      return closing;
+    },
+  };
+}
+
+/** Refuses calls once `drain` was called, which waits for those that came before. */
+function guard<Methods extends object>(methods: Methods): { guarded: Methods; drain(): Promise<void> } {
+  const underWay = new Set<Promise<unknown>>();
+  let isClosed = false;
+  const guarded = Object.fromEntries(
+    Object.entries(methods).map(([name, method]: [string, (...args: unknown[]) => Promise<unknown>]) => [
+      name,
+      (...args: unknown[]) => {
+        if (isClosed) return Promise.reject(unavailable('the store is closed'));
+        const call = method(...args);
+        underWay.add(call);
+        const ended = () => void underWay.delete(call);
+        call.then(ended, ended);
+        return call;
+      },
+    ]),
+  ) as Methods;
+  return {
+    guarded,
+    async drain() {
+      isClosed = true;
+      await Promise.allSettled(underWay);
+    },
+  };
+}
