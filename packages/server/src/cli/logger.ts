@@ -43,7 +43,8 @@ export function createLogger(config: Pick<Config, 'logLevel' | 'logFormat'>, io:
 }
 
 /**
- * A JSON log line as one line for people: time, level, message, and the rest as `name=value`.
+ * A JSON log line as one line for people: time, level, message, and the rest as `name=value`; what an object holds
+ * stands for itself, as `name.part=value`.
  *
  * @example
  * prettyLine('{"level":"info","time":"2026-01-31T12:00:00.000Z","msg":"listening","port":80}');
@@ -51,10 +52,19 @@ export function createLogger(config: Pick<Config, 'logLevel' | 'logFormat'>, io:
  */
 export function prettyLine(json: string): string {
   const { level, time, msg, ...fields } = JSON.parse(json) as Record<string, unknown>;
-  const rest = Object.entries(fields).map(([name, value]) => `${name}=${prettyValue(name, value)}`);
+  const rest = Object.entries(fields).flatMap(([name, value]) => {
+    if (name === 'err' || !isRecord(value)) return [`${name}=${prettyValue(name, value)}`];
+    return Object.entries(value).map(
+      ([part, inner]) => `${name}.${part}=${prettyValue(`${name}.${part}`, inner)}`,
+    );
+  });
   return [String(time).slice(11, 23), String(level).padEnd(5), harmless(String(msg ?? '')), ...rest].join(
     ' ',
   );
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function prettyValue(name: string, value: unknown): string {

@@ -109,7 +109,7 @@ async function follow(
     throw new CommandError(
       'failed',
       `${pending} of ${total} not delivered within ${formatDuration(options.waitTimeout)}; retries go on, ` +
-        `\`posthorn deliveries list --event-id ${harmless(event.event_id)}\` shows them`,
+        `\`posthorn deliveries list --account ${harmless(options.account)} --event-id ${harmless(event.event_id)}\` shows them`,
     );
   }
   if (delivered < total) {

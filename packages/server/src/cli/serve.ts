@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import {
   type Config,
@@ -142,6 +143,22 @@ function explained(error: unknown, config: Config): unknown {
       'failed',
       `Can't listen on ${formatListen(config.listen)}: ${reasons[code] ?? code}. Choose another address with --listen ` +
         'or POSTHORN_LISTEN.',
+      { cause: error },
+    );
+  }
+  if (code === 'EISDIR') {
+    return new CommandError(
+      'failed',
+      `${config.databasePath} is a folder: name a file in it with --database-url or POSTHORN_DATABASE_URL, such as ` +
+        `sqlite:${join(config.databasePath, 'posthorn.db')}.`,
+      { cause: error },
+    );
+  }
+  if (code === 'SQLITE_NOTADB' || code === 'SQLITE_CORRUPT') {
+    return new CommandError(
+      'failed',
+      `${config.databasePath} is damaged or no SQLite database (${code}): restore it from your backup, or choose ` +
+        'another with --database-url or POSTHORN_DATABASE_URL.',
       { cause: error },
     );
   }

@@ -41,6 +41,19 @@ describe('the log of serve', () => {
     assert.equal(logged({ logLevel: 'debug', logFormat: 'json' }, false).length, 2);
   });
 
+  it('shows what an object holds as fields of its own', () => {
+    const line = prettyLine(
+      JSON.stringify({
+        level: 'info',
+        time: '2026-01-31T12:00:00.000Z',
+        msg: 'starting',
+        settings: { timeout: '5s', note: 'a b' },
+        list: [1],
+      }),
+    );
+    assert.equal(line, '12:00:00.000 info  starting settings.timeout=5s settings.note="a b" list=[1]');
+  });
+
   it('can’t be made to steer the terminal', () => {
     const line = prettyLine(
       JSON.stringify({ level: 'warn', time: '2026-01-31T12:00:00.000Z', msg: 'a\x1b[2J', url: '\x9b2J\nx' }),

@@ -43,7 +43,10 @@ describe('serve', () => {
     assert.ok(first.printedKey, first.stderr);
     const databasePath = join(folder, 'posthorn-data', 'posthorn.db');
     assert.ok(existsSync(databasePath));
-    assert.equal(statSync(encryptionKeyFile({ databasePath })).mode & 0o777, 0o600);
+    // By the files' own modes: the folder may be one that others can read.
+    for (const file of [databasePath, `${databasePath}-wal`, encryptionKeyFile({ databasePath })]) {
+      assert.equal(statSync(file).mode & 0o777, 0o600, file);
+    }
     assert.ok(
       first.stderr.includes(databasePath) && first.stderr.includes(encryptionKeyFile({ databasePath })),
     );
@@ -106,6 +109,25 @@ describe('serve', () => {
     const { code, stderr } = await callCli(['serve', 'now']);
     assert.match(stderr, /takes settings as --name value/);
     assert.equal(code, 2);
+  });
+
+  it('says in one sentence that its database is a folder or something else', async () => {
+    const serve = (path: string): Promise<{ code: number | null; stderr: string }> =>
+      runCli(['serve', '--listen', '127.0.0.1:0', '--database-url', `sqlite:${path}`], { cwd: folder });
+    const aFolder = await serve(folder);
+    assert.equal(
+      aFolder.stderr,
+      `posthorn: ${folder} is a folder: name a file in it with --database-url or POSTHORN_DATABASE_URL, such as ` +
+        `sqlite:${join(folder, 'posthorn.db')}.\n`,
+    );
+    assert.equal(aFolder.code, 1);
+    writeFileSync(join(folder, 'letter.txt'), 'Dear Sir or Madam, '.repeat(100));
+    const aLetter = await serve('letter.txt');
+    assert.match(
+      aLetter.stderr,
+      /^posthorn: .*letter\.txt is damaged or no SQLite database .*POSTHORN_DATABASE_URL\.\n$/,
+    );
+    assert.equal(aLetter.code, 1);
   });
 
   it('says in one sentence that its data folder can’t be made', async () => {

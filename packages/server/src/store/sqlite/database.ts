@@ -1,4 +1,4 @@
-import { mkdirSync, statSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { PosthornError, unavailable } from '../../errors.ts';
@@ -21,7 +21,11 @@ const MIGRATIONS = new URL('./migrations/', import.meta.url);
  */
 export function openDatabase(path: string, options: { readonly?: boolean } = {}): Database {
   try {
-    if (options.readonly !== true) mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    if (options.readonly !== true) {
+      mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+      // For this user alone: SQLite would let everybody read it, and gives its log the mode of the file.
+      closeSync(openSync(path, 'a', 0o600));
+    }
     const db = new Sqlite(path, { readonly: options.readonly ?? false, timeout: 5000 });
     db.pragma('journal_mode = WAL');
     db.pragma('synchronous = FULL');
