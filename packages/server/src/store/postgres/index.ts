@@ -1,8 +1,12 @@
 import { type Clock, systemClock } from '../../clock.ts';
 import { unavailable } from '../../errors.ts';
 import type { Store } from '../store.ts';
+import { accountOperations } from './accounts.ts';
 import { PostgresPool } from './connection.ts';
+import { endpointOperations } from './endpoints.ts';
 import type { EngineContext, Notice } from './engine.ts';
+import { eventTypeOperations } from './event-types.ts';
+import { keyOperations } from './keys.ts';
 import { metaOperations } from './meta.ts';
 import { migrate } from './migrate.ts';
 import { NodeRegistration } from './nodes.ts';
@@ -70,6 +74,10 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
   };
   const operations = {
     ...metaOperations(context),
+    ...accountOperations(context),
+    ...keyOperations(context),
+    ...eventTypeOperations(context),
+    ...endpointOperations(context),
     ...publishOperations(context),
     ...queueOperations(context),
     ping: () => node.beat(pool),

@@ -1,29 +1,11 @@
-import { PosthornError } from '../../errors.ts';
-import type { Account, AccountStatus } from '../../model.ts';
+import type { Account } from '../../model.ts';
+import { type AccountRow, toAccount, usernameTaken } from '../account-rows.ts';
+import { stringifyOrNull } from '../columns.ts';
 import { decodeCursor, pageOf } from '../cursor.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
-import { parseObject, stringifyOrNull } from './columns.ts';
-
-interface AccountRow {
-  username: string;
-  status: AccountStatus | 'deleted';
-  metadata: string | null;
-  created_at: number;
-  endpoints: number;
-}
 
 const COLUMNS = `username, status, metadata, created_at,
   (SELECT count(*) FROM endpoint e WHERE e.username = account.username AND e.status <> 'deleted') AS endpoints`;
-
-function toAccount(row: AccountRow): Account {
-  return {
-    username: row.username,
-    status: row.status as AccountStatus,
-    metadata: parseObject(row.metadata),
-    endpoints: row.endpoints,
-    createdAt: row.created_at,
-  };
-}
 
 export function accountOperations({
   db,
@@ -56,12 +38,7 @@ export function accountOperations({
   return {
     createAccount({ username, metadata }) {
       const taken = select.get(username);
-      if (taken !== undefined) {
-        const why = taken.status === 'deleted' ? 'is still being deleted: try again later' : 'is taken';
-        throw new PosthornError('conflict', `username ${JSON.stringify(username)} ${why}`, {
-          field: 'username',
-        });
-      }
+      if (taken !== undefined) throw usernameTaken(username, taken.status);
       insert.run(username, stringifyOrNull(metadata), now());
       return { username, status: 'active', metadata, endpoints: 0, createdAt: now() };
     },

@@ -1,6 +1,6 @@
 import type { Attempt } from '../../model.ts';
+import { stringifyOrNull } from '../columns.ts';
 import { type AttemptRow, toAttempt } from '../rows.ts';
-import { stringifyOrNull } from './columns.ts';
 import type { EngineContext } from './engine.ts';
 
 /** Appends an attempt of a delivery. */

@@ -1,69 +1,17 @@
-import { PosthornError, notFound } from '../../errors.ts';
-import type { Endpoint, EndpointChanges, EndpointStatus } from '../../model.ts';
+import { notFound } from '../../errors.ts';
+import type { Endpoint } from '../../model.ts';
+import {
+  CANCEL_AT_ONCE,
+  changedColumns,
+  type EndpointRow,
+  toEndpoint,
+  tooManyEndpoints,
+} from '../account-rows.ts';
+import { stringifyOrNull } from '../columns.ts';
 import { cancelReason } from '../reasons.ts';
-import { parseObject, stringifyOrNull } from './columns.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
 import { laneBook } from './lanes.ts';
 import { accountCheck, deliveryMoves } from './rows.ts';
-
-/**
- * How many waiting deliveries a disable or delete cancels in its own transaction. The rest of a larger backlog is
- * cancelled by the claims that come by, so that one call never holds up all commits.
- */
-const CANCEL_AT_ONCE = 1000;
-
-interface EndpointRow {
-  username: string;
-  endpoint_id: string;
-  url: string;
-  events: string;
-  status: EndpointStatus | 'deleted';
-  disabled_reason: string | null;
-  secret: string;
-  previous_secret: string | null;
-  previous_secret_expires_at: number | null;
-  description: string | null;
-  metadata: string | null;
-  headers: string | null;
-  rate_limit_per_second: number | null;
-  timeout_ms: number | null;
-  created_at: number;
-}
-
-function toEndpoint(row: EndpointRow, nowMs: number): Endpoint {
-  const overlaps = row.previous_secret_expires_at !== null && row.previous_secret_expires_at > nowMs;
-  return {
-    endpointId: row.endpoint_id,
-    username: row.username,
-    url: row.url,
-    events: JSON.parse(row.events) as string[],
-    status: row.status as EndpointStatus,
-    disabledReason: row.disabled_reason,
-    secret: row.secret,
-    previousSecret: overlaps ? row.previous_secret : null,
-    previousSecretExpiresAt: overlaps ? row.previous_secret_expires_at : null,
-    description: row.description,
-    metadata: parseObject(row.metadata),
-    headers: row.headers,
-    rateLimitPerSecond: row.rate_limit_per_second,
-    timeoutMs: row.timeout_ms,
-    createdAt: row.created_at,
-  };
-}
-
-/** The columns that an update may set, and how a value is kept. */
-const CHANGEABLE: {
-  [Name in keyof Required<EndpointChanges>]: { column: string; keep: (value: unknown) => unknown };
-} = {
-  url: { column: 'url', keep: (value) => value },
-  events: { column: 'events', keep: stringifyOrNull },
-  status: { column: 'status', keep: (value) => value },
-  description: { column: 'description', keep: (value) => value },
-  metadata: { column: 'metadata', keep: stringifyOrNull },
-  headers: { column: 'headers', keep: (value) => value },
-  rateLimitPerSecond: { column: 'rate_limit_per_second', keep: (value) => value },
-  timeoutMs: { column: 'timeout_ms', keep: (value) => value },
-};
 
 export function endpointOperations(
   context: EngineContext,
@@ -121,12 +69,7 @@ export function endpointOperations(
     addEndpoint(endpoint, maxEndpoints) {
       const { username, endpointId } = endpoint;
       if (!accountExists(username)) throw notFound('account', username);
-      if ((count.get(username) as { n: number }).n >= maxEndpoints) {
-        throw new PosthornError(
-          'invalid_parameter',
-          `the account has ${maxEndpoints} endpoints, the limit: delete one before adding another`,
-        );
-      }
+      if ((count.get(username) as { n: number }).n >= maxEndpoints) throw tooManyEndpoints(maxEndpoints);
       insert.run(
         username,
         endpointId,
@@ -153,13 +96,9 @@ export function endpointOperations(
     updateEndpoint(username, endpointId, changes) {
       const before = find(username, endpointId);
       if (before === null) return null;
-      const names = (Object.keys(changes) as (keyof EndpointChanges)[]).filter(
-        (name) => changes[name] !== undefined,
-      );
-      for (const name of names) {
-        const { column, keep } = CHANGEABLE[name];
+      for (const [column, value] of changedColumns(changes)) {
         db.prepare(`UPDATE endpoint SET ${column} = ? WHERE username = ? AND endpoint_id = ?`).run(
-          keep(changes[name]),
+          value,
           username,
           endpointId,
         );
@@ -171,10 +110,6 @@ export function endpointOperations(
         moves.cancelUnsubscribed(username, endpointId, CANCEL_AT_ONCE);
       }
       if (changes.status !== undefined) {
-        db.prepare('UPDATE endpoint SET disabled_reason = NULL WHERE username = ? AND endpoint_id = ?').run(
-          username,
-          endpointId,
-        );
         if (changes.status === 'disabled') {
           cancelWaiting(username, endpointId, 'disabled');
         } else if (before.status === 'disabled') {

@@ -1,29 +1,6 @@
-import { PosthornError } from '../../errors.ts';
-import type { EventType, JsonObject } from '../../model.ts';
-import { parseObject, stringifyOrNull } from './columns.ts';
+import { type EventTypeRow, eventTypeSubscribed, toEventType } from '../account-rows.ts';
+import { stringifyOrNull } from '../columns.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
-
-interface EventTypeRow {
-  name: string;
-  category: string;
-  description: string;
-  schema: string;
-  example: string | null;
-  deprecated: number;
-  built_in: number;
-}
-
-function toEventType(row: EventTypeRow): EventType {
-  return {
-    name: row.name,
-    category: row.category,
-    description: row.description,
-    schema: JSON.parse(row.schema) as JsonObject,
-    example: parseObject(row.example),
-    deprecated: row.deprecated === 1,
-    builtIn: row.built_in === 1,
-  };
-}
 
 export function eventTypeOperations({
   db,
@@ -57,13 +34,7 @@ export function eventTypeOperations({
 
     deleteEventType(name) {
       const { n } = subscribed.get(name) as { n: number };
-      if (n > 0) {
-        throw new PosthornError(
-          'conflict',
-          `event type ${name} has ${n} subscribed endpoint${n === 1 ? '' : 's'}: take it out of their events first`,
-          { field: 'name' },
-        );
-      }
+      if (n > 0) throw eventTypeSubscribed(name, n);
       return remove.run(name).changes === 1;
     },
   };

@@ -1,48 +1,6 @@
 import { notFound } from '../../errors.ts';
-import type { AccountStatus, ApiKey, Scope } from '../../model.ts';
+import { type IdentityRow, KEY_COLUMNS, type KeyRow, toIdentity, toKey } from '../account-rows.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
-
-interface KeyRow {
-  key_id: string;
-  username: string | null;
-  name: string;
-  scopes: string;
-  prefix: string;
-  created_at: number;
-  expires_at: number | null;
-  last_used_at: number | null;
-  revoked_at: number | null;
-}
-
-interface IdentityRow {
-  key_id: string;
-  username: string | null;
-  scopes: string;
-  created_at: number;
-  expires_at: number | null;
-  account_status: AccountStatus | 'deleted' | null;
-  account_created_at: number | null;
-}
-
-const COLUMNS = 'key_id, username, name, scopes, prefix, created_at, expires_at, last_used_at, revoked_at';
-
-function parseScopes(text: string): Scope[] {
-  return text.split(' ') as Scope[];
-}
-
-function toKey(row: KeyRow): ApiKey {
-  return {
-    keyId: row.key_id,
-    username: row.username,
-    name: row.name,
-    scopes: parseScopes(row.scopes),
-    prefix: row.prefix,
-    createdAt: row.created_at,
-    expiresAt: row.expires_at,
-    lastUsedAt: row.last_used_at,
-    revokedAt: row.revoked_at,
-  };
-}
 
 export function keyOperations({
   db,
@@ -63,7 +21,7 @@ export function keyOperations({
      WHERE k.hash = ? AND k.revoked_at IS NULL`,
   );
   const list = db.prepare<[string | null], KeyRow>(
-    `SELECT ${COLUMNS} FROM api_key WHERE username IS ? ORDER BY key_id DESC`,
+    `SELECT ${KEY_COLUMNS} FROM api_key WHERE username IS ? ORDER BY key_id DESC`,
   );
   const revoke = db.prepare(
     `UPDATE api_key SET revoked_at = ?
@@ -95,18 +53,7 @@ export function keyOperations({
 
     findKey(hash) {
       const row = byHash.get(hash);
-      if (row === undefined || row.account_status === 'deleted') return null;
-      return {
-        keyId: row.key_id,
-        username: row.username,
-        scopes: parseScopes(row.scopes),
-        expiresAt: row.expires_at,
-        createdAt: row.created_at,
-        account:
-          row.account_status === null || row.account_created_at === null
-            ? null
-            : { status: row.account_status, createdAt: row.account_created_at },
-      };
+      return row === undefined ? null : toIdentity(row);
     },
 
     listKeys: (username) => list.all(username).map(toKey),

@@ -1,4 +1,4 @@
-import type { JsonObject } from '../../model.ts';
+import type { JsonObject } from '../model.ts';
 
 /** JSON objects are kept as text. */
 export function parseObject(text: string | null): JsonObject | null {
