@@ -90,7 +90,7 @@ $$;
 --   until: end of the leases, next: when another claim may find something }
 CREATE FUNCTION posthorn.publish_batch(
   p_events json, p_topics json, p_node bigint, p_limit integer, p_lane_limit integer, p_lease_ms bigint
-) RETURNS json LANGUAGE plpgsql VOLATILE AS $$
+) RETURNS json LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off AS $$
 DECLARE
   v_now bigint := posthorn.now_ms();
   v_until bigint := v_now + p_lease_ms;
@@ -101,20 +101,23 @@ DECLARE
 BEGIN
   IF p_limit > 0 THEN
     SELECT coalesce(array_agg(endpoint_id), '{}') INTO v_lanes FROM (
-      SELECT l.endpoint_id FROM posthorn.lane l
-      JOIN (
-        SELECT s.username, s.endpoint_id
+      SELECT l.endpoint_id FROM (
+        SELECT DISTINCT i.username, s.endpoint_id
         FROM json_to_recordset(p_topics) AS i(username text, event text, only_endpoint_id text)
-        JOIN posthorn.subscription s ON s.username = i.username AND s.event = i.event
-        WHERE i.only_endpoint_id IS NULL
-        UNION
-        SELECT i.username, i.only_endpoint_id
-        FROM json_to_recordset(p_topics) AS i(username text, only_endpoint_id text)
-        WHERE i.only_endpoint_id IS NOT NULL
-      ) t ON t.username = l.username AND t.endpoint_id = l.endpoint_id
-      WHERE NOT l.parked AND (l.keeper IS NULL OR l.keeper = p_node OR l.kept_until <= v_now)
+        CROSS JOIN LATERAL (
+          SELECT endpoint_id FROM posthorn.subscription
+          WHERE i.only_endpoint_id IS NULL AND username = i.username AND event = i.event
+          UNION ALL
+          SELECT i.only_endpoint_id WHERE i.only_endpoint_id IS NOT NULL
+        ) s
+      ) t
+      CROSS JOIN LATERAL (
+        SELECT endpoint_id FROM posthorn.lane
+        WHERE username = t.username AND endpoint_id = t.endpoint_id AND NOT parked
+          AND (keeper IS NULL OR keeper = p_node OR kept_until <= v_now)
+        FOR NO KEY UPDATE SKIP LOCKED
+      ) l
       LIMIT p_limit
-      FOR NO KEY UPDATE OF l SKIP LOCKED
     ) locked;
   END IF;
 
@@ -123,8 +126,9 @@ BEGIN
     FROM ROWS FROM (json_to_recordset(p_events) AS (username text, event_id text, event text, "timestamp" bigint,
                                                     body text, fingerprint text, only_endpoint_id text))
          WITH ORDINALITY AS i(username, event_id, event, "timestamp", body, fingerprint, only_endpoint_id, ord)
-    JOIN posthorn.account a ON a.username = i.username AND a.status <> 'deleted'
-    LEFT JOIN posthorn.endpoint o ON o.username = i.username AND o.endpoint_id = i.only_endpoint_id
+    JOIN LATERAL (SELECT status FROM posthorn.account WHERE username = i.username OFFSET 0) a ON a.status <> 'deleted'
+    LEFT JOIN LATERAL (SELECT status FROM posthorn.endpoint
+                       WHERE username = i.username AND endpoint_id = i.only_endpoint_id OFFSET 0) o ON true
     WHERE i.only_endpoint_id IS NULL OR o.status = 'enabled'
   ), keyed AS (
     -- In the order of the key: two batches with ids in common wait for each other, but not in a circle.
@@ -137,14 +141,17 @@ BEGIN
   ), target AS MATERIALIZED (
     SELECT f.ord, e.endpoint_id, e.status, e.rate_limit_per_second
     FROM fresh f
-    JOIN posthorn.subscription s ON s.username = f.username AND s.event = f.event
-    JOIN posthorn.endpoint e ON e.username = s.username AND e.endpoint_id = s.endpoint_id AND e.status <> 'deleted'
-    WHERE f.only_endpoint_id IS NULL
-    UNION ALL
-    SELECT f.ord, e.endpoint_id, e.status, e.rate_limit_per_second
-    FROM fresh f
-    JOIN posthorn.endpoint e ON e.username = f.username AND e.endpoint_id = f.only_endpoint_id
-    WHERE f.only_endpoint_id IS NOT NULL
+    CROSS JOIN LATERAL (
+      SELECT endpoint_id FROM posthorn.subscription
+      WHERE f.only_endpoint_id IS NULL AND username = f.username AND event = f.event
+      UNION ALL
+      SELECT f.only_endpoint_id WHERE f.only_endpoint_id IS NOT NULL
+    ) s
+    CROSS JOIN LATERAL (
+      SELECT endpoint_id, status, rate_limit_per_second FROM posthorn.endpoint
+      WHERE username = f.username AND endpoint_id = s.endpoint_id OFFSET 0
+    ) e
+    WHERE e.status <> 'deleted'
   ), fan_out AS (
     SELECT ord, count(*) FILTER (WHERE status = 'enabled') AS enabled,
            json_agg(endpoint_id) FILTER (WHERE status <> 'enabled') AS skipped
@@ -236,7 +243,7 @@ $$;
 -- Takes up calls, then leases due deliveries: each due lane its share first, then what the others left over.
 -- Answers { leases: [[…]], events: [[…]], endpoints: […], until, next }; see queue.ts, which reads it.
 CREATE FUNCTION posthorn.claim(p_node bigint, p_limit integer, p_lane_limit integer, p_lease_ms bigint) RETURNS json
-  LANGUAGE plpgsql VOLATILE AS $$
+  LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off AS $$
 DECLARE
   v_now bigint := posthorn.now_ms();
   v_until bigint := v_now + p_lease_ms;
@@ -410,7 +417,7 @@ END $$;
 -- Answers the claim's answer with results: [[index, status]] of those that were settled.
 CREATE FUNCTION posthorn.settle(
   p_settlements json, p_disables boolean, p_node bigint, p_limit integer, p_lane_limit integer, p_lease_ms bigint
-) RETURNS json LANGUAGE plpgsql VOLATILE AS $$
+) RETURNS json LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off AS $$
 DECLARE
   v_now bigint := posthorn.now_ms();
   v_results json;
