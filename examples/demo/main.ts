@@ -167,8 +167,9 @@ class Display {
   readonly #said = new Set<string>();
 
   constructor(events: number) {
-    const { isTTY = false, rows = 0, columns: width = 0 } = process.stdout;
-    this.#live = isTTY && rows > events + 1 && width >= HEADING.length;
+    const isTTY = process.stdout.isTTY === true;
+    this.#live =
+      isTTY && (process.stdout.rows ?? 0) > events + 1 && (process.stdout.columns ?? 0) >= HEADING.length;
     this.#colour = isTTY && (process.env.NO_COLOR ?? '') === '';
   }
 
