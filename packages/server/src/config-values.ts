@@ -231,44 +231,6 @@ export function formatTrustProxy(value: TrustProxy): string {
 }
 
 /**
- * The path of `sqlite:<path>`. The text may hold a password (of another database), so no message repeats it.
- *
- * @throws {ValueError}
- */
-export function parseSqliteUrl(text: string): string {
-  if (/^postgres(ql)?:/i.test(text)) {
-    throw new ValueError(
-      'names a PostgreSQL server, and this version has SQLite only; write sqlite:<path>, such as ' +
-        'sqlite:./posthorn-data/posthorn.db',
-    );
-  }
-  const match = /^sqlite:(.*)$/is.exec(text);
-  if (match === null) {
-    throw new ValueError(
-      'is not a database URL; write sqlite:<path>, such as sqlite:./posthorn-data/posthorn.db',
-    );
-  }
-  const path = match[1] as string;
-  if (path === '' || /[/\\]$/.test(path)) {
-    throw new ValueError(
-      'names no file; write the path of the database file, such as sqlite:./data/posthorn.db',
-    );
-  }
-  if (path.startsWith('//') && !path.startsWith('///')) {
-    throw new ValueError(
-      'has a host name; write sqlite:<path> with a path relative to the working directory, or an absolute one',
-    );
-  }
-  if (path.includes(':memory:')) {
-    throw new ValueError('keeps the data in memory, where a restart loses it; write the path of a file');
-  }
-  if (/[?#\0]/.test(path)) {
-    throw new ValueError('has parameters (? or #); only the path of a file is possible');
-  }
-  return path;
-}
-
-/**
  * A key that a person chose for the operator. Messages never repeat it.
  *
  * @throws {ValueError}

@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
+import { type DatabaseLocation, formatDatabaseUrl, parseDatabaseUrl } from './config-database.ts';
 import {
   formatBytes,
   formatDuration,
@@ -22,7 +23,6 @@ import {
   parseOperatorKey,
   parseRatePerMinute,
   parseRetrySchedule,
-  parseSqliteUrl,
   parseTrustProxy,
   type TrustProxy,
   ValueError,
@@ -30,17 +30,22 @@ import {
 import { nearestName } from './nearest.ts';
 
 const ENDPOINT_POLICIES = ['public-https', 'development'] as const;
+const ROLES = ['all', 'api', 'worker'] as const;
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 const LOG_FORMATS = ['auto', 'json', 'pretty'] as const;
 
 /** Every setting, checked and in the unit that its name says. */
 export interface Config {
   listen: ListenAddress;
-  /** Absolute. */
-  databasePath: string;
+  /** The path of an SQLite file is absolute. */
+  database: DatabaseLocation;
+  /** Connections to PostgreSQL at most, beside the one that listens. */
+  databasePoolSize: number;
+  /** `api` answers HTTP and delivers nothing, `worker` delivers and has no API; on SQLite always `all`. */
+  role: (typeof ROLES)[number];
   /** Null: made at the first start. */
   operatorKey: string | null;
-  /** Base64 of 32 bytes; null: made at the first start, in {@link encryptionKeyFile}. */
+  /** Base64 of 32 bytes; null, on SQLite alone: made at the first start, in {@link encryptionKeyFile}. */
   encryptionKey: string | null;
   /** `development` also allows `http` and private addresses. */
   endpointPolicy: (typeof ENDPOINT_POLICIES)[number];
@@ -98,13 +103,33 @@ export const SETTINGS: readonly AnySetting[] = [
     format: formatListen,
   },
   {
-    field: 'databasePath',
+    field: 'database',
     name: 'database_url',
     default: 'sqlite:./posthorn-data/posthorn.db',
-    description: 'where the data lives: sqlite:<path>, relative to the working directory',
+    description:
+      'where the data lives: sqlite:<path>, relative to the working directory, or postgres://user:password@host:5432/database',
     secret: false,
-    parse: parseSqliteUrl,
-    format: (path) => `sqlite:${path}`,
+    parse: parseDatabaseUrl,
+    format: formatDatabaseUrl,
+  },
+  {
+    field: 'databasePoolSize',
+    name: 'database_pool',
+    default: '10',
+    description: 'connections to PostgreSQL of this process, beside one that listens (2 to 100)',
+    secret: false,
+    parse: (text) => parseInteger(text, { min: 2, max: 100 }),
+    format: String,
+  },
+  {
+    field: 'role',
+    name: 'role',
+    default: 'all',
+    description:
+      'what this process does: all; api answers HTTP and delivers nothing; worker delivers and has no API (both need PostgreSQL)',
+    secret: false,
+    parse: (text) => parseChoice(text, ROLES),
+    format: String,
   },
   {
     field: 'operatorKey',
@@ -119,7 +144,8 @@ export const SETTINGS: readonly AnySetting[] = [
     field: 'encryptionKey',
     name: 'encryption_key',
     default: null,
-    description: 'encrypts secrets at rest, base64 of 32 bytes; made at the first start, beside the database',
+    description:
+      'encrypts secrets at rest, base64 of 32 bytes; made at the first start beside an SQLite file, required with PostgreSQL',
     secret: true,
     parse: parseEncryptionKeyText,
     format: redacted,
@@ -271,6 +297,12 @@ export function flagName(setting: { name: string }): string {
   return setting.name.replaceAll('_', '-');
 }
 
+/** The library's option of a setting: `retrySchedule`. */
+export function optionName(setting: { name: string }): string {
+  if (setting.name === 'database_url') return 'database';
+  return setting.name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
+}
+
 /** Everything that is wrong with the configuration, found at once. Its sentences hold no secret. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
@@ -307,15 +339,82 @@ export interface ConfigSources {
  * config.timeoutMs; // 5000
  */
 export function loadConfig(sources: ConfigSources = {}): Config {
-  const { flags = {}, env = {}, cwd = process.cwd() } = sources;
   const mistakes: string[] = [];
+  const config = readSources(sources, mistakes);
+  checkTogether(config, variableName, mistakes);
+  if (mistakes.length > 0) throw new ConfigError(mistakes);
+  return config;
+}
+
+/**
+ * The database alone, for commands that need no other setting: `posthorn migrate` runs without the encryption key.
+ *
+ * @throws {ConfigError} with every mistake all the same.
+ */
+export function loadDatabaseLocation(sources: ConfigSources = {}): DatabaseLocation {
+  const mistakes: string[] = [];
+  const { database } = readSources(sources, mistakes);
+  if (mistakes.length > 0) throw new ConfigError(mistakes);
+  return database;
+}
+
+function readSources(sources: ConfigSources, mistakes: string[]): Config {
+  const { flags = {}, env = {}, cwd = process.cwd() } = sources;
   const file = sources.file ?? (env.POSTHORN_CONFIG || undefined);
   const layers = [
     readFlags(flags, mistakes),
     readEnvironment(env, mistakes),
     file === undefined ? new Map<string, Given>() : readFile(resolve(cwd, file), file, mistakes),
   ];
+  return withDefaults(layers, cwd, mistakes);
+}
 
+/** Settings that an embedding application decides by itself: it has its own server and its own logger. */
+const NOT_FOR_LIBRARY: readonly (keyof Config)[] = ['listen', 'logLevel', 'logFormat'];
+
+/** The settings that {@link loadOptions} takes. */
+export function librarySettings(): readonly AnySetting[] {
+  return SETTINGS.filter(({ field }) => !NOT_FOR_LIBRARY.includes(field));
+}
+
+/**
+ * Reads the configuration from the options of the library: the settings under their {@link optionName}, in the same
+ * notations, numbers and lists also as such. Reads nothing else.
+ *
+ * @throws {ConfigError} with every mistake.
+ * @example
+ * loadOptions({ database: 'sqlite:./data/posthorn.db', retrySchedule: ['5s', '5m'], laneLimit: 20 });
+ */
+export function loadOptions(options: object, cwd = process.cwd()): Config {
+  const mistakes: string[] = [];
+  const given = new Map<string, Given>();
+  const byOption = new Map(librarySettings().map((setting) => [optionName(setting), setting]));
+  for (const [name, value] of Object.entries(options)) {
+    if (value === undefined) continue;
+    const setting = byOption.get(name);
+    if (setting === undefined) {
+      const nearest = nearestName(name, [...byOption.keys()]);
+      mistakes.push(
+        `${name} is no option; ${nearest === null ? `there are ${[...byOption.keys()].join(', ')}` : `did you mean ${nearest}?`}`,
+      );
+      continue;
+    }
+    const parts: unknown[] = Array.isArray(value) ? value : [value];
+    const texts = parts.filter((part) => typeof part === 'string' || typeof part === 'number');
+    if (texts.length < parts.length) mistakes.push(`${name} must be a text, a number or a list of texts`);
+    else given.set(setting.name, { text: texts.join(',').trim(), origin: name });
+  }
+  if (!given.has('database_url')) {
+    mistakes.push('database is missing; write postgres://user:password@host:5432/database or sqlite:<path>');
+  }
+  const config = withDefaults([given], cwd, mistakes);
+  checkTogether(config, optionName, mistakes);
+  if (mistakes.length > 0) throw new ConfigError(mistakes);
+  return config;
+}
+
+/** The strongest layer first. A setting whose value is wrong is left undefined; its mistake is noted. */
+function withDefaults(layers: readonly Map<string, Given>[], cwd: string, mistakes: string[]): Config {
   const values: Partial<Record<keyof Config, unknown>> = {};
   for (const setting of SETTINGS) {
     // A wrong value is reported even where a stronger source hides it: it would bite when that one goes.
@@ -327,16 +426,36 @@ export function loadConfig(sources: ConfigSources = {}): Config {
       values[setting.field] = setting.default === null ? null : setting.parse(setting.default);
     }
   }
-
   const config = values as unknown as Config;
-  if (config.maxBodyBytes > config.maxRequestBytes) {
+  if (config.database?.engine !== 'sqlite') return config;
+  return { ...config, database: { engine: 'sqlite', path: resolve(cwd, config.database.path) } };
+}
+
+/** What is wrong with settings that are right by themselves. Those that aren't are undefined here. */
+function checkTogether(
+  config: Config,
+  nameOf: (setting: { name: string }) => string,
+  mistakes: string[],
+): void {
+  const { database, role, encryptionKey, maxBodyBytes, maxRequestBytes } = config;
+  const named = (name: string) => nameOf({ name });
+  if (maxBodyBytes > maxRequestBytes) {
     mistakes.push(
-      `POSTHORN_MAX_BODY (${formatBytes(config.maxBodyBytes)}) is over POSTHORN_MAX_REQUEST ` +
-        `(${formatBytes(config.maxRequestBytes)}), so the largest events could not be published; raise one or lower the other`,
+      `${named('max_body')} (${formatBytes(maxBodyBytes)}) is over ${named('max_request')} ` +
+        `(${formatBytes(maxRequestBytes)}), so the largest events could not be published; raise one or lower the other`,
     );
   }
-  if (mistakes.length > 0) throw new ConfigError(mistakes);
-  return { ...config, databasePath: resolve(cwd, config.databasePath) };
+  if (database?.engine === 'postgres' && encryptionKey === null) {
+    mistakes.push(
+      `${named('encryption_key')} is required with PostgreSQL, and every node needs the same; \`openssl rand -base64 32\` ` +
+        `makes one: keep it, for without it the database's secrets can't be read`,
+    );
+  }
+  if (database?.engine === 'sqlite' && role !== undefined && role !== 'all') {
+    mistakes.push(
+      `${named('role')} is ${role}, but on SQLite one process does all; leave it out, or use PostgreSQL for several nodes`,
+    );
+  }
 }
 
 /** A value as it was found, and where: the start of a sentence about it. */
@@ -451,14 +570,14 @@ function scalarText(node: unknown): string | undefined {
   return items.includes(undefined) ? undefined : items.join(',');
 }
 
-/** The folder of the database and of what the first start makes beside it. */
-export function dataFolder(config: Pick<Config, 'databasePath'>): string {
-  return dirname(config.databasePath);
+/** The folder of an SQLite database and of what the first start makes beside it. */
+export function dataFolder(databasePath: string): string {
+  return dirname(databasePath);
 }
 
-/** Where the first start keeps the encryption key that it makes, when the configuration gives none. */
-export function encryptionKeyFile(config: Pick<Config, 'databasePath'>): string {
-  return join(dataFolder(config), 'encryption.key');
+/** Where the first start on an SQLite database keeps the encryption key that it makes, when the configuration gives none. */
+export function encryptionKeyFile(databasePath: string): string {
+  return join(dataFolder(databasePath), 'encryption.key');
 }
 
 /**

@@ -155,6 +155,8 @@ export interface PublisherOptions {
   offer: () => LeaseOffer | null;
   /** Gets what the batch leased, before its callers get their results. Not called for a failed batch. Must not throw. */
   onClaimed: (claimed: Claimed) => void;
+  /** Told of each event and its result after the commit, before its caller is. Must not throw. */
+  onStored?: (event: SealedEvent, result: PublishResult) => void;
   /** Absent ones have the default. */
   limits?: Partial<PublisherLimits>;
   /** Must not throw. */
@@ -277,6 +279,9 @@ export class Publisher {
         );
       }
       this.#options.onClaimed({ leases, nextDueAt });
+      if (this.#options.onStored !== undefined) {
+        for (const [i, event] of events.entries()) this.#options.onStored(event, results[i] as PublishResult);
+      }
       let from = 0;
       for (const request of batch) {
         request.resolve(results.slice(from, from + request.events.length));

@@ -1,30 +1,24 @@
 /** Wires the parts to a running service, starts them and stops them in order. The only room that sees the configuration. */
-import { open, readFile, rename } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
+import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { buildApp } from './api/app.ts';
 import { Catalogue } from './catalogue/index.ts';
+import { ChangeWatch } from './change-watch.ts';
 import { packageVersion } from './cli/version.ts';
-import { type Clock, idFactory, systemClock } from './clock.ts';
-import { type Config, dataFolder, encryptionKeyFile } from './config.ts';
+import { type Clock, systemClock } from './clock.ts';
+import { type Config, encryptionKeyFile, variableName } from './config.ts';
+import { formatDatabaseUrl } from './config-database.ts';
 import { formatListen } from './config-values.ts';
 import { type AttemptReport, Dispatcher } from './delivery/dispatcher.ts';
 import { Janitor } from './delivery/janitor.ts';
 import { createRequester } from './delivery/request.ts';
-import { PosthornError } from './errors.ts';
+import { makeFirstOperatorKey, openVault } from './first-start.ts';
+import type { SealedEvent } from './model.ts';
 import { Publisher } from './publish.ts';
-import {
-  createApiKey,
-  createEncryptionKey,
-  endpointHeadersContext,
-  endpointSecretContext,
-  hashApiKey,
-  keyPrefix,
-  parseEncryptionKey,
-  Vault,
-} from './secrets.ts';
-import { openSqliteStore } from './store/sqlite/index.ts';
-import type { Store } from './store/store.ts';
+import { endpointHeadersContext, endpointSecretContext, hashApiKey } from './secrets.ts';
+import type { Notice } from './store/postgres/index.ts';
+import type { PublishResult, Store } from './store/store.ts';
 import { createTelemetry } from './telemetry.ts';
 
 export interface Service {
@@ -50,14 +44,47 @@ export interface ServiceOptions {
 const REQUESTS_GRACE_MS = 2_500;
 /** Attempts still under way after it are given up and made again by the next process. */
 const ATTEMPTS_GRACE_MS = 5_000;
-const FIRST_OPERATOR_KEY_NAME = 'first operator key';
+/** In days of UTC PostgreSQL drops its history as a whole; a part of one would be deleted row by row. */
+const DAY_MS = 86_400_000;
+/** Another node may have begun a replay. */
+const REPLAY_POLL_MS = 1_000;
+/** Over a network a commit is mostly waiting, which several batches can do at once. */
+const SHARED_CONCURRENT_BATCHES = 4;
+/** Where `posthorn.publish` finds the largest sealed body. */
+const MAX_BODY_META = 'max_body_bytes';
+
+/** Everything but the port: what {@link createService} listens with, and what the library puts into its host's server. */
+export interface Parts {
+  app: FastifyInstance;
+  catalogue: Catalogue;
+  publisher: Publisher;
+  /** See {@link Service.firstStart}. */
+  operatorKey: string | null;
+  /** Begins to deliver, where the role is to. From then on it is ready. */
+  begin(): Promise<void>;
+  /** See {@link Service.stop}. */
+  end(): Promise<void>;
+}
+
+export interface PartsOptions {
+  logger: Logger;
+  clock: Clock;
+  /** How the configuration calls a setting, for messages: `POSTHORN_ENCRYPTION_KEY`. */
+  nameOf: (setting: { name: string }) => string;
+  /** The store has ended by itself: nothing works any more. */
+  onFatal: (error: Error) => void;
+  /** Told of every attempt once the store has judged it. Must not throw. */
+  onAttempt?: (report: AttemptReport) => void;
+  /** Told of every event that this process was asked to store, when it is committed. Must not throw. */
+  onPublished?: (event: SealedEvent, result: PublishResult) => void;
+}
 
 /**
- * Opens the database (no other process may have it open) and builds everything around it; nothing is dialled and no port
- * is opened before {@link Service.start}.
+ * Opens the database and builds everything around it; nothing is dialled and no port is opened before
+ * {@link Service.start}.
  *
- * @throws PosthornError when the database is in use or can't be opened, and when the encryption key is missing or
- *   isn't the one that the data was written with
+ * @throws PosthornError when the database can't be opened (an SQLite file that another process has open, a PostgreSQL
+ *   that can't be reached), and when the encryption key is missing or isn't the one that the data was written with
  *
  * @example
  * const service = await createService(loadConfig({ env: process.env }), { logger: pino() });
@@ -68,9 +95,10 @@ export async function createService(
   config: Config,
   { logger, clock = systemClock }: ServiceOptions,
 ): Promise<Service> {
-  const store = await openSqliteStore({
-    path: config.databasePath,
+  const { app, operatorKey, begin, end } = await createParts(config, {
+    logger,
     clock,
+    nameOf: variableName,
     // Whoever runs the process notices: `serve` logs it and ends, and the next start recovers.
     onFatal: (error) => {
       process.nextTick(() => {
@@ -78,19 +106,87 @@ export async function createService(
       });
     },
   });
+  return {
+    firstStart: { operatorKey },
+
+    async start() {
+      await app.listen({ host: config.listen.host, port: config.listen.port });
+      await begin();
+      const { port } = app.server.address() as AddressInfo;
+      const url = `http://${formatListen({ host: config.listen.host, port })}`;
+      logger.info({ url, role: config.role }, 'listening');
+      return { url };
+    },
+
+    stop: end,
+  };
+}
+
+/** @throws PosthornError as {@link createService} does. */
+export async function createParts(config: Config, options: PartsOptions): Promise<Parts> {
+  const { logger } = options;
+  // Nothing that hears of notices is there yet when the store is opened.
+  let onNotice: (notice: Notice) => void = () => {};
+  const store = await openStore(config, options, (notice) => onNotice(notice));
   try {
-    return await wire(store, config, logger, clock);
+    return await wire(store, config, options, (hear) => {
+      onNotice = hear;
+    });
   } catch (error) {
     await store.close().catch((err: unknown) => logger.error({ err }, 'the database did not close'));
     throw error;
   }
 }
 
-async function wire(store: Store, config: Config, logger: Logger, clock: Clock): Promise<Service> {
-  const vault = new Vault(await readEncryptionKey(store, config));
-  await checkEncryptionKey(store, vault, config);
+/** The engine's code is loaded here: nobody needs both. */
+async function openStore(
+  { database, databasePoolSize: poolSize }: Config,
+  { logger, clock, onFatal }: PartsOptions,
+  onNotice: (notice: Notice) => void,
+): Promise<Store> {
+  if (database.engine === 'sqlite') {
+    const { openSqliteStore } = await import('./store/sqlite/index.ts');
+    return openSqliteStore({ path: database.path, clock, onFatal });
+  }
+  const { openPostgresStore } = await import('./store/postgres/index.ts');
+  return openPostgresStore({
+    url: database.url,
+    poolSize,
+    clock,
+    onNotice,
+    onError: (message, err) => logger.error({ err }, message),
+  });
+}
+
+async function wire(
+  store: Store,
+  config: Config,
+  { logger, clock, nameOf, onAttempt, onPublished }: PartsOptions,
+  hearNotices: (onNotice: (notice: Notice) => void) => void,
+): Promise<Parts> {
+  const { database } = config;
+  const hasApi = config.role !== 'worker';
+  const delivers = config.role !== 'api';
+  const isShared = database.engine === 'postgres';
+  const vault = await openVault(store, {
+    key: config.encryptionKey,
+    file: database.engine === 'sqlite' ? encryptionKeyFile(database.path) : null,
+    setting: nameOf({ name: 'encryption_key' }),
+    database: database.engine === 'sqlite' ? database.path : formatDatabaseUrl(database),
+  });
   const operatorKey = config.operatorKey === null ? await makeFirstOperatorKey(store, clock) : null;
-  const catalogue = new Catalogue(store);
+  if (hasApi) await keepMaxBody(store, config.maxBodyBytes);
+  const onError = (message: string, err: unknown): void => logger.error({ err }, message);
+  const catalogue = new Catalogue(store, clock);
+  const watch = new ChangeWatch({
+    store,
+    clock,
+    onEndpoint: (endpointId) => dispatcher.endpointChanged(endpointId),
+    onCatalogue: () => catalogue.refresh(),
+    onError,
+  });
+  // Before the catalogue is read: what is changed in between is then read once more.
+  if (isShared) await watch.start();
   await catalogue.load();
 
   const version = packageVersion();
@@ -104,7 +200,6 @@ async function wire(store: Store, config: Config, logger: Logger, clock: Clock):
     dispatcherDepth: () => dispatcher.depth,
     connections: () => requester.connections,
   });
-  const onError = (message: string, err: unknown): void => logger.error({ err }, message);
   const dispatcher = new Dispatcher({
     store,
     requester,
@@ -123,6 +218,7 @@ async function wire(store: Store, config: Config, logger: Logger, clock: Clock):
     onAttempt: (report) => {
       telemetry.onAttempt(report);
       logAttempt(logger, report);
+      onAttempt?.(report);
     },
     onError,
   });
@@ -130,6 +226,7 @@ async function wire(store: Store, config: Config, logger: Logger, clock: Clock):
     store,
     clock,
     retentionMs: config.retentionMs,
+    ...(isShared ? { purgeStepMs: DAY_MS, replayPollMs: REPLAY_POLL_MS } : {}),
     laneLimit: config.laneLimit,
     onDue: () => dispatcher.wake(),
     onClockJump: (jumpMs) =>
@@ -140,6 +237,7 @@ async function wire(store: Store, config: Config, logger: Logger, clock: Clock):
     onError,
   });
 
+  let isReady = false;
   let delivering = false;
   let stopping: Promise<void> | null = null;
   const publisher = new Publisher({
@@ -149,6 +247,8 @@ async function wire(store: Store, config: Config, logger: Logger, clock: Clock):
     onClaimed: (claimed) => {
       if (delivering) dispatcher.accept(claimed);
     },
+    ...(onPublished === undefined ? {} : { onStored: onPublished }),
+    ...(isShared ? { limits: { maxConcurrentBatches: SHARED_CONCURRENT_BATCHES } } : {}),
     onBatch: (info) => {
       telemetry.onBatch(info);
       logger.debug(
@@ -192,9 +292,16 @@ async function wire(store: Store, config: Config, logger: Logger, clock: Clock):
     metrics: { contentType: telemetry.contentType, render: () => telemetry.render() },
     ready: async () => {
       if (stopping !== null) throw new Error('the service is stopping');
-      if (!delivering) throw new Error('the service is starting');
+      if (!isReady) throw new Error('the service is starting');
     },
+    surface: hasApi ? 'all' : 'health',
     onRequestDone: (outcome) => telemetry.onRequestDone(outcome),
+  });
+
+  hearNotices((notice) => {
+    if (notice.kind === 'due') dispatcher.wake();
+    else if (notice.kind === 'endpoint') dispatcher.endpointChanged(notice.endpointId);
+    else catalogue.refresh().catch((err: unknown) => onError('the catalogue could not be read again', err));
   });
 
   async function closeApp(): Promise<void> {
@@ -210,6 +317,7 @@ async function wire(store: Store, config: Config, logger: Logger, clock: Clock):
     const steps: [what: string, end: () => unknown][] = [
       ['the HTTP server', closeApp],
       ['publishing', () => publisher.stop()],
+      ['the look at other nodes', () => watch.stop()],
       ['delivery', () => dispatcher.stop(ATTEMPTS_GRACE_MS)],
       ['housekeeping', () => janitor.stop()],
       ['connections to endpoints', () => requester.close()],
@@ -230,26 +338,34 @@ async function wire(store: Store, config: Config, logger: Logger, clock: Clock):
   }
 
   return {
-    firstStart: { operatorKey },
+    app,
+    catalogue,
+    publisher,
+    operatorKey,
 
-    async start() {
-      const freed = await store.recover();
-      if (freed > 0) logger.info({ deliveries: freed }, 'recovered what a former process had in flight');
-      await app.listen({ host: config.listen.host, port: config.listen.port });
-      delivering = true;
-      dispatcher.start();
-      janitor.start();
-      const { port } = app.server.address() as AddressInfo;
-      const url = `http://${formatListen({ host: config.listen.host, port })}`;
-      logger.info({ url }, 'listening');
-      return { url };
+    async begin() {
+      if (delivers) {
+        const freed = await store.recover();
+        if (freed > 0) logger.info({ deliveries: freed }, 'recovered what a former process had in flight');
+        if (stopping !== null) return;
+        delivering = true;
+        dispatcher.start();
+        janitor.start();
+      }
+      isReady = true;
     },
 
-    stop() {
+    end() {
       stopping ??= stopInOrder();
       return stopping;
     },
   };
+}
+
+/** What publishes by SQL is held to the API's limit; without need nothing is written. */
+async function keepMaxBody(store: Store, maxBodyBytes: number): Promise<void> {
+  const value = String(maxBodyBytes);
+  if ((await store.getMeta(MAX_BODY_META)) !== value) await store.setMeta(MAX_BODY_META, value);
 }
 
 /** One line for each attempt, with what finds it again and without what was sent. */
@@ -273,100 +389,4 @@ function logAttempt(logger: Logger, report: AttemptReport): void {
     },
     'attempt',
   );
-}
-
-// ---------------------------------------------------------------- keys
-
-const ENCRYPTION_KEY_META = 'encryption_key_id';
-
-/** The key of the configuration, or of the file beside the database, which the first start makes. */
-async function readEncryptionKey(store: Store, config: Config): Promise<Buffer> {
-  if (config.encryptionKey !== null) return parseEncryptionKey(config.encryptionKey);
-  const file = encryptionKeyFile(config);
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    const expected = await store.getMeta(ENCRYPTION_KEY_META);
-    if (expected !== null) {
-      throw new PosthornError(
-        'invalid_parameter',
-        `The encryption key ${expected} is missing, with which the data in ${config.databasePath} was written: restore ` +
-          `${file} from your backup, or set POSTHORN_ENCRYPTION_KEY to that key.`,
-        { field: 'encryption_key' },
-      );
-    }
-    text = createEncryptionKey();
-    await writeKeyFile(file, text, dataFolder(config));
-  }
-  try {
-    return parseEncryptionKey(text);
-  } catch (cause) {
-    throw new PosthornError(
-      'invalid_parameter',
-      `${file} doesn't hold an encryption key (base64 of exactly 32 bytes): restore it from your backup.`,
-      { field: 'encryption_key', cause },
-    );
-  }
-}
-
-/** Readable by this user alone, and on disk before anything is encrypted with it. */
-async function writeKeyFile(file: string, key: string, folder: string): Promise<void> {
-  // Renamed when it is whole: a crash in between would leave half a key that no later start replaces.
-  const unfinished = `${file}.new`;
-  const handle = await open(unfinished, 'w', 0o600);
-  try {
-    await handle.chmod(0o600);
-    await handle.writeFile(`${key}\n`);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(unfinished, file);
-  // Windows can't open folders, and needs no such sync.
-  if (process.platform === 'win32') return;
-  const parent = await open(folder, 'r');
-  try {
-    await parent.sync();
-  } finally {
-    await parent.close();
-  }
-}
-
-/** A wrong key would show only at the first delivery, when events have been accepted already. */
-async function checkEncryptionKey(store: Store, vault: Vault, config: Config): Promise<void> {
-  const expected = await store.initMeta(ENCRYPTION_KEY_META, vault.keyId);
-  if (expected === vault.keyId) return;
-  const source =
-    config.encryptionKey === null ? encryptionKeyFile(config) : 'the configuration (POSTHORN_ENCRYPTION_KEY)';
-  throw new PosthornError(
-    'invalid_parameter',
-    `The data in ${config.databasePath} was written with encryption key ${expected}, but ${source} has key ` +
-      `${vault.keyId}: give the key that belongs to the data.`,
-    { field: 'encryption_key' },
-  );
-}
-
-/** The key by which everything else is set up, unless a key of that level is there already. */
-async function makeFirstOperatorKey(store: Store, clock: Clock): Promise<string | null> {
-  const now = clock.now();
-  const usable = (await store.listKeys(null)).some(
-    (key) =>
-      key.scopes.includes('operator') &&
-      key.revokedAt === null &&
-      (key.expiresAt === null || key.expiresAt > now),
-  );
-  if (usable) return null;
-  const key = createApiKey();
-  await store.createKey({
-    keyId: idFactory()('key', now),
-    username: null,
-    name: FIRST_OPERATOR_KEY_NAME,
-    scopes: ['operator'],
-    prefix: keyPrefix(key),
-    expiresAt: null,
-    hash: hashApiKey(key),
-  });
-  return key;
 }

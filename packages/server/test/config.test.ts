@@ -9,10 +9,13 @@ import {
   type Config,
   ConfigError,
   type ConfigSources,
-  dataFolder,
   describeConfig,
   flagName,
+  librarySettings,
   loadConfig,
+  loadDatabaseLocation,
+  loadOptions,
+  optionName,
   SETTINGS,
   settingsTable,
   variableName,
@@ -51,6 +54,11 @@ function mistakesOf(sources: ConfigSources): readonly string[] {
 
 const OPERATOR_KEY = randomBytes(32).toString('hex');
 const ENCRYPTION_KEY = randomBytes(32).toString('base64');
+/** The least that a node on PostgreSQL needs. */
+const POSTGRES = {
+  POSTHORN_DATABASE_URL: 'postgres://posthorn:hunter2@db/posthorn',
+  POSTHORN_ENCRYPTION_KEY: ENCRYPTION_KEY,
+};
 
 /** By setting: texts with the value that they give, and texts that are refused with what the message says. */
 const TABLE: {
@@ -80,24 +88,58 @@ const TABLE: {
       ['http://127.0.0.1:8080', /is not host:port/],
     ],
   },
-  databasePath: {
+  database: {
     env: 'POSTHORN_DATABASE_URL',
-    fallback: resolve('posthorn-data/posthorn.db'),
+    fallback: { engine: 'sqlite', path: resolve('posthorn-data/posthorn.db') },
     good: [
-      ['sqlite:x.db', resolve('x.db')],
-      ['sqlite:/var/lib/posthorn/p.db', '/var/lib/posthorn/p.db'],
-      ['sqlite:///var/lib/posthorn/p.db', '/var/lib/posthorn/p.db'],
+      ['sqlite:x.db', { engine: 'sqlite', path: resolve('x.db') }],
+      ['sqlite:/var/lib/posthorn/p.db', { engine: 'sqlite', path: '/var/lib/posthorn/p.db' }],
+      ['sqlite:///var/lib/posthorn/p.db', { engine: 'sqlite', path: '/var/lib/posthorn/p.db' }],
+      ...[
+        'postgres://u:p@db/posthorn',
+        'postgresql://db:6432/posthorn?sslmode=verify-full&application_name=hooks',
+        'postgres://u:p%2Fw@[::1]:5432/posthorn',
+        'postgres:///posthorn?host=/var/run/postgresql&user=u',
+      ].map((url): [string, Config['database']] => [url, { engine: 'postgres', url }]),
     ],
     bad: [
-      ['./x.db', /is not a database URL; write sqlite:<path>/],
+      ['./x.db', /is not a database URL; write sqlite:<path>.*or postgres:\/\//],
+      ['mysql://db/posthorn', /is not a database URL/],
       ['sqlite:', /names no file/],
       ['sqlite:data/', /names no file/],
       ['sqlite://host/x.db', /has a host name/],
       ['sqlite::memory:', /in memory/],
       ['sqlite:x.db?mode=ro', /parameters/],
-      ['postgres://u:p@db/posthorn', /this version has SQLite only/],
-      ['postgresql://db/posthorn', /this version has SQLite only/],
+      ['postgres:posthorn', /is not a PostgreSQL URL; write postgres:\/\/user/],
+      ['postgres://u:p/w@db/posthorn', /must be percent-encoded/],
+      ['postgres://u:1/w@db/posthorn', /must name one database.*percent-encoded/],
+      ['postgres://u:1#w@db/posthorn', /must be percent-encoded/],
+      ['postgres://u:1?w@db/posthorn', /doesn't know.*percent-encoded/],
+      ['postgres://u:p@db', /must name one database/],
+      ['postgres://u:p@db/', /must name one database/],
+      ['postgres:///posthorn', /names no host/],
+      ['postgres://db/posthorn?password=p', /behind the question mark/],
+      ['postgres://db/posthorn?poolsize=3', /a parameter that PostgreSQL's client doesn't know/],
     ],
+  },
+  databasePoolSize: {
+    env: 'POSTHORN_DATABASE_POOL',
+    fallback: 10,
+    good: [['2', 2]],
+    bad: [
+      ['1', /whole number between 2 and 100/],
+      ['101', /whole number between/],
+    ],
+  },
+  role: {
+    env: 'POSTHORN_ROLE',
+    fallback: 'all',
+    good: [
+      ['all', 'all'],
+      ['api', 'api'],
+      ['worker', 'worker'],
+    ],
+    bad: [['both', /"both" is not one of all, api, worker/]],
   },
   operatorKey: {
     env: 'POSTHORN_OPERATOR_KEY',
@@ -283,6 +325,15 @@ const TABLE: {
   },
 };
 
+/** What the rules between settings demand beside a value. */
+function neededBeside(variable: string, text: string): Record<string, string> {
+  if (variable === 'POSTHORN_DATABASE_URL' && text.startsWith('postgres')) {
+    return { POSTHORN_ENCRYPTION_KEY: ENCRYPTION_KEY };
+  }
+  if (variable === 'POSTHORN_ROLE') return POSTGRES;
+  return {};
+}
+
 describe('each setting', () => {
   it('stands in this table', () => {
     assert.deepEqual(SETTINGS.map((setting) => setting.field).toSorted(), Object.keys(TABLE).toSorted());
@@ -300,9 +351,12 @@ describe('each setting', () => {
         const shown = setting.secret ? 'a good value' : JSON.stringify(text);
         it(`takes ${shown} from the environment, a flag and the file alike`, () => {
           const yaml = `${setting.name}: ${JSON.stringify(text)}\n`;
-          assert.deepEqual(loadConfig({ env: { [row.env]: text } })[setting.field], value);
-          assert.deepEqual(loadConfig({ flags: { [flagName(setting)]: text } })[setting.field], value);
-          assert.deepEqual(loadConfig({ file: yamlFile(yaml) })[setting.field], value);
+          const around = neededBeside(row.env, text);
+          const env = { ...around, [row.env]: text };
+          assert.deepEqual(loadConfig({ env })[setting.field], value);
+          const flags = { [flagName(setting)]: text };
+          assert.deepEqual(loadConfig({ env: around, flags })[setting.field], value);
+          assert.deepEqual(loadConfig({ env: around, file: yamlFile(yaml) })[setting.field], value);
         });
       }
 
@@ -358,8 +412,7 @@ describe('precedence', () => {
   it('resolves the database and the file against the working directory', () => {
     const path = yamlFile('database_url: sqlite:data/p.db\n');
     const config = loadConfig({ file: path.slice(folder.length + 1), cwd: folder });
-    assert.equal(config.databasePath, join(folder, 'data/p.db'));
-    assert.equal(dataFolder(config), join(folder, 'data'));
+    assert.deepEqual(config.database, { engine: 'sqlite', path: join(folder, 'data/p.db') });
   });
 });
 
@@ -410,11 +463,26 @@ describe('mistakes', () => {
     );
   });
 
+  it('say that PostgreSQL needs the encryption key, and how to make one', () => {
+    const [mistake, ...others] = mistakesOf({ env: { ...POSTGRES, POSTHORN_ENCRYPTION_KEY: '' } });
+    assert.match(mistake ?? '', /^POSTHORN_ENCRYPTION_KEY is required with PostgreSQL.*openssl rand/);
+    assert.deepEqual(others, []);
+    const malformed = mistakesOf({ env: { ...POSTGRES, POSTHORN_ENCRYPTION_KEY: 'x' } });
+    assert.equal(malformed.length, 1, 'one mistake is reported once');
+  });
+
+  it('say that SQLite has one process for all', () => {
+    for (const role of ['api', 'worker']) {
+      const [mistake = ''] = mistakesOf({ flags: { role } });
+      assert.match(mistake, new RegExp(`^POSTHORN_ROLE is ${role}, but on SQLite one process does all`));
+    }
+  });
+
   it('never repeat a secret, a password in a URL, or the value of an unknown name', () => {
     const env = {
       POSTHORN_OPERATOR_KEY: 'hunter2-operator',
       POSTHORN_ENCRYPTION_KEY: 'hunter2-encryption',
-      POSTHORN_DATABASE_URL: 'postgres://posthorn:hunter2@db/posthorn',
+      POSTHORN_DATABASE_URL: 'postgres://posthorn:hunter2/@db/posthorn',
       POSTHORN_OPERATOR_KEI: 'hunter2-typo',
     };
     const mistakes = mistakesOf({ env });
@@ -480,11 +548,80 @@ describe('describeConfig', () => {
     assert.deepEqual(loadConfig({ file: yamlFile(JSON.stringify(shown)) }), config);
   });
 
-  it('redacts secrets', () => {
-    const env = { POSTHORN_OPERATOR_KEY: OPERATOR_KEY, POSTHORN_ENCRYPTION_KEY: ENCRYPTION_KEY };
-    const text = JSON.stringify(describeConfig(loadConfig({ env })));
-    assert.ok(!text.includes(OPERATOR_KEY) && !text.includes(ENCRYPTION_KEY));
+  it("redacts secrets, and of the database's URL the password alone", () => {
+    const shown = describeConfig(loadConfig({ env: { ...POSTGRES, POSTHORN_OPERATOR_KEY: OPERATOR_KEY } }));
+    assert.equal(shown.database_url, 'postgres://posthorn:***@db/posthorn');
+    const text = JSON.stringify(shown);
+    for (const secret of [OPERATOR_KEY, ENCRYPTION_KEY, 'hunter2']) assert.ok(!text.includes(secret));
     assert.match(text, /"operator_key":"\[redacted\]"/);
+  });
+});
+
+describe('the database alone', () => {
+  it('needs nothing else, and yet reports every mistake', () => {
+    const { POSTHORN_DATABASE_URL } = POSTGRES;
+    const env = { POSTHORN_DATABASE_URL };
+    assert.deepEqual(loadDatabaseLocation({ env }), { engine: 'postgres', url: POSTHORN_DATABASE_URL });
+    assert.throws(
+      () => loadDatabaseLocation({ env: { ...env, POSTHORN_TIMEOUT: '5' } }),
+      /POSTHORN_TIMEOUT "5" has no unit/,
+    );
+  });
+});
+
+describe('the options of the library', () => {
+  const database = 'sqlite:data/p.db';
+
+  it('are the settings under camel-case names, as texts, numbers and lists', () => {
+    const config = loadOptions(
+      { database, retrySchedule: ['5s', '5m'], laneLimit: 3, maxBody: '1MiB', timeout: undefined },
+      folder,
+    );
+    assert.deepEqual(config.database, { engine: 'sqlite', path: join(folder, 'data/p.db') });
+    assert.deepEqual(config.retryScheduleMs, [5000, 300_000]);
+    assert.equal(config.laneLimit, 3);
+    assert.equal(config.maxBodyBytes, 1_048_576);
+    assert.equal(config.timeoutMs, 5000);
+    assert.deepEqual(
+      librarySettings().map(optionName),
+      SETTINGS.map(({ name }) => name)
+        .filter((name) => !['listen', 'log_level', 'log_format'].includes(name))
+        .map((name) =>
+          name === 'database_url' ? 'database' : name.replace(/_./g, (part) => part.charAt(1).toUpperCase()),
+        ),
+    );
+  });
+
+  it('take nothing from the environment', (t) => {
+    process.env.POSTHORN_LANE_LIMIT = '7';
+    t.after(() => delete process.env.POSTHORN_LANE_LIMIT);
+    assert.equal(loadOptions({ database }).laneLimit, 10);
+  });
+
+  it('are refused with all mistakes at once, by their own names and without secrets', () => {
+    assert.throws(
+      () =>
+        loadOptions({
+          database: 'postgres://u:hunter2@db/posthorn',
+          operatorKey: 'hunter2',
+          timeOut: '5s',
+          retention: '1',
+          listen: '127.0.0.1:80',
+          laneLimit: { most: 3 },
+        }),
+      (error: Error) => {
+        assert.ok(error instanceof ConfigError);
+        assert.equal(error.mistakes.length, 6, error.message);
+        assert.match(error.message, /^ {2}- timeOut is no option; did you mean timeout\?$/m);
+        assert.match(error.message, /^ {2}- retention "1" has no unit/m);
+        assert.match(error.message, /^ {2}- listen is no option/m);
+        assert.match(error.message, /^ {2}- laneLimit must be a text, a number or a list of texts$/m);
+        assert.match(error.message, /^ {2}- encryptionKey is required with PostgreSQL/m);
+        assert.ok(!error.message.includes('hunter2'));
+        return true;
+      },
+    );
+    assert.throws(() => loadOptions({}), /database is missing; write postgres:/);
   });
 });
 

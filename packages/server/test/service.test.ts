@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net';
+import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { pino } from 'pino';
@@ -35,6 +36,10 @@ function config(env: Record<string, string> = {}): Config {
     env: { POSTHORN_LISTEN: '127.0.0.1:0', POSTHORN_ENDPOINT_POLICY: 'development', ...env },
     cwd: folder.path,
   });
+}
+
+function keyFile(): string {
+  return encryptionKeyFile(join(folder.path, 'posthorn-data', 'posthorn.db'));
 }
 
 async function create(env: Record<string, string> = {}): Promise<Service> {
@@ -80,7 +85,7 @@ describe('the first start', () => {
 
   it('keeps an encryption key that only this user can read, and finds it again', async () => {
     await (await create()).stop();
-    const file = encryptionKeyFile(config());
+    const file = keyFile();
     assert.equal(statSync(file).mode & 0o777, 0o600);
     const key = readFileSync(file, 'utf8');
     await (await create()).stop();
@@ -104,12 +109,12 @@ describe('an encryption key that does not fit the data', () => {
   });
 
   it('is missed by name rather than replaced', async () => {
-    rmSync(encryptionKeyFile(config()));
+    rmSync(keyFile());
     await assert.rejects(create(), /encryption key [0-9a-f]{8} is missing.*restore .*encryption\.key/);
   });
 
   it('is said to be damaged when its file is', async () => {
-    writeFileSync(encryptionKeyFile(config()), 'half a k');
+    writeFileSync(keyFile(), 'half a k');
     await assert.rejects(create(), /encryption\.key doesn't hold an encryption key/);
   });
 });

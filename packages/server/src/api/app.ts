@@ -22,15 +22,15 @@ import { endpointRoutes } from './endpoints.ts';
 import { fromFrameworkError, refusal } from './envelope.ts';
 import { eventLogRoutes } from './event-log.ts';
 import { eventTypeRoutes } from './event-types.ts';
-import { FixedWindow } from './fixed-window.ts';
 import { keyRoutes } from './keys.ts';
 import { openApiDocument } from './openapi.ts';
 import { publishRoutes } from './publish.ts';
+import { RequestLimit } from './rate-limit.ts';
 import { replayRoutes } from './replays.ts';
 import { logRequests } from './request-log.ts';
 import { type ApiRoute, mountRoutes } from './route.ts';
 import { statsRoutes } from './stats.ts';
-import { mountSystem } from './system.ts';
+import { mountDescription, mountHealth } from './system.ts';
 import { testEventRoutes } from './test-event.ts';
 import { mountV1 } from './v1.ts';
 import { whoamiRoute } from './whoami.ts';
@@ -40,7 +40,6 @@ export type { ApiDeps, ApiSettings, RequestOutcome } from './deps.ts';
 const API_PATH = /^\/(?:open\/)?v[12](?:\/|$)/;
 const DEFAULT_FAILED_AUTH_PER_MINUTE = 60;
 const RATE_WINDOW_MS = 60_000;
-const RATE_LIMITED_KEYS = 100_000;
 /** Receiving a request in full; slower senders hold a connection for nothing. */
 const REQUEST_TIMEOUT_MS = 60_000;
 const KEEP_ALIVE_MS = 72_000;
@@ -87,6 +86,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   const { settings, clock, logger, store } = deps;
   const makeId = idFactory();
   const makeRid = (): string => makeId('req', clock.now());
+  const hasApi = deps.surface !== 'health';
   let closing = false;
 
   const app = fastify({
@@ -129,10 +129,10 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   const posts =
     settings.rateLimitPostPerMinute === null
       ? null
-      : new FixedWindow({
+      : new RequestLimit({
+          store,
           limit: settings.rateLimitPostPerMinute,
           windowMs: RATE_WINDOW_MS,
-          maxKeys: RATE_LIMITED_KEYS,
           clock,
         });
 
@@ -170,6 +170,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);
     if (closing) throw unavailable('this server is stopping; send the request again');
+    if (!hasApi) return;
     const { access } = request.routeOptions.config;
     // A known route is judged by its own declaration, so that no spelling of its path goes past it.
     if (access === undefined && !API_PATH.test(pathOf(request))) return;
@@ -178,7 +179,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
     request.caller = caller;
     if (access === undefined) return;
     if (posts !== null && request.method === 'POST' && caller.username !== null) {
-      const state = posts.hit(caller.keyId);
+      const state = await posts.hit(caller.keyId);
       reply.headers({
         'x-ratelimit-limit': String(state.limit),
         'x-ratelimit-remaining': String(state.remaining),
@@ -208,16 +209,25 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
     reply.code(refused.httpStatus).headers(refused.headers).send(refused.body);
   });
 
-  const routes = v2Routes(deps, auth);
-  mountRoutes(app, routes, '/v2');
-  mountRoutes(app, routes, '/open/v2');
-  const v1Only = mountV1(app, routes, deps);
-  const openApi = openApiDocument(deps, { routes, v1: [v1Only] });
-  mountSystem(app, deps, auth, openApi);
-  await mountDocs(app, () => openApi().document);
+  const routes = hasApi ? v2Routes(deps, auth) : [];
+  mountHealth(app, deps, auth);
+  if (hasApi) {
+    mountRoutes(app, routes, '/v2');
+    mountRoutes(app, routes, '/open/v2');
+    const v1Only = mountV1(app, routes, deps);
+    const openApi = openApiDocument(deps, { routes, v1: [v1Only] });
+    mountDescription(app, openApi);
+    await mountDocs(app, () => openApi().document);
+  }
 
   app.setNotFoundHandler((request) => {
     const path = pathOf(request);
+    if (!hasApi) {
+      throw new PosthornError(
+        'not_found',
+        'this node only delivers (role worker); the API is at the nodes of role api or all',
+      );
+    }
     const others = methodsAt(routes, path);
     const hint =
       others.length === 0

@@ -52,6 +52,8 @@ export interface ApiDeps {
   /** SHA-256 (hex) of an operator key from the configuration, valid without a row in the store. */
   operatorKeyHash: string | null;
   settings: ApiSettings;
+  /** `health`: only `/healthz`, `/readyz` and `/metrics`, of a process that delivers and has no API. Default `all`. */
+  surface?: 'all' | 'health';
   /** What `/metrics` answers; without it the route doesn't exist. */
   metrics?: { contentType: string; render(): Promise<string> };
   /** Further conditions of `/readyz`; a rejection's message is what it says. */

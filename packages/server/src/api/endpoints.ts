@@ -150,7 +150,8 @@ export function endpointRoutes(deps: ApiDeps): ApiRoute[] {
   const makeId = idFactory();
   const params = pathParams('endpoint_id');
 
-  function knownEvents(events: readonly string[]): string[] {
+  async function knownEvents(events: readonly string[]): Promise<string[]> {
+    await catalogue.lookFor(events);
     for (const [i, event] of events.entries()) {
       if (!catalogue.has(event)) {
         throw invalid(
@@ -195,7 +196,7 @@ export function endpointRoutes(deps: ApiDeps): ApiRoute[] {
       data: EndpointShape,
       async handle({ username, body }) {
         checkEndpointUrl(body.url, settings.endpointPolicy);
-        const events = knownEvents(body.events);
+        const events = await knownEvents(body.events);
         checkMetadata(body.metadata);
         const endpointId = makeId('wh', clock.now());
         const endpoint = await store.addEndpoint(
@@ -252,7 +253,7 @@ export function endpointRoutes(deps: ApiDeps): ApiRoute[] {
           checkEndpointUrl(body.url, settings.endpointPolicy);
           changes.url = body.url;
         }
-        if (body.events !== undefined) changes.events = knownEvents(body.events);
+        if (body.events !== undefined) changes.events = await knownEvents(body.events);
         if (body.status !== undefined) changes.status = body.status;
         if (body.description !== undefined) changes.description = body.description;
         if (body.metadata !== undefined) {

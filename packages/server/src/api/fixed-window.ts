@@ -11,11 +11,7 @@ export interface WindowState {
 
 /**
  * Counts hits a key in windows of fixed length that begin with a key's first hit. In memory and for this process:
- * several nodes each allow the limit.
- *
- * Own rather than `@fastify/rate-limit`: that one counts a route (or a group of routes) in `onRequest` by a key made
- * before authentication, while the contract wants one counter over all POST routes under four prefixes, by the key
- * that authentication found, with some callers exempt; and the same few lines also bound failed authentications.
+ * several nodes each allow the limit. {@link ./rate-limit.ts} counts over all nodes.
  */
 export class FixedWindow {
   readonly #limit: number;

@@ -138,6 +138,13 @@ export function publishRoutes({ catalogue, publisher, clock, settings }: ApiDeps
     'body',
   );
 
+  /** The types named by items that may be malformed. */
+  function typesOf(values: readonly unknown[]): string[] {
+    return values
+      .map((value) => (value as { event?: unknown } | null | undefined)?.event)
+      .filter((name): name is string => typeof name === 'string');
+  }
+
   function seal(value: unknown): SealedEvent {
     const item = checkItem(value);
     catalogue.validateData(item.event, item.data);
@@ -165,6 +172,7 @@ export function publishRoutes({ catalogue, publisher, clock, settings }: ApiDeps
         return isBatch ? publishBatch(checkFrame(body).events) : await publishOne(body);
 
         async function publishOne(value: unknown): Promise<ItemResult> {
+          await catalogue.lookFor(typesOf([value]));
           const event = seal(value);
           const [result] = await publisher.publish([event]);
           noteDeprecated([event]);
@@ -172,6 +180,7 @@ export function publishRoutes({ catalogue, publisher, clock, settings }: ApiDeps
         }
 
         async function publishBatch(values: unknown[]) {
+          await catalogue.lookFor(typesOf(values));
           const sealed = values.map((value) => attempt(() => seal(value)));
           const events = sealed.filter((event): event is SealedEvent => !(event instanceof PosthornError));
           const stored = events.length === 0 ? [] : await publisher.publish(events);

@@ -19,12 +19,19 @@ function isLocal(request: FastifyRequest): boolean {
   return loopback && FORWARDING_HEADERS.every((name) => request.headers[name] === undefined);
 }
 
-export function mountSystem(
-  app: FastifyInstance,
-  deps: ApiDeps,
-  auth: Authenticator,
-  openApi: () => { text: string },
-): void {
+export function mountDescription(app: FastifyInstance, openApi: () => { text: string }): void {
+  app.route({
+    method: 'GET',
+    url: '/openapi.json',
+    async handler(_request, reply) {
+      reply.header('cache-control', 'no-cache').type('application/json; charset=utf-8');
+      return openApi().text;
+    },
+  });
+}
+
+/** `/healthz`, `/readyz` and `/metrics`. */
+export function mountHealth(app: FastifyInstance, deps: ApiDeps, auth: Authenticator): void {
   const { store, clock, metrics } = deps;
 
   async function checkReady(): Promise<void> {
@@ -58,15 +65,6 @@ export function mountSystem(
     async handler(request) {
       await checkReady();
       return success(request.id, { status: 'ready' });
-    },
-  });
-
-  app.route({
-    method: 'GET',
-    url: '/openapi.json',
-    async handler(_request, reply) {
-      reply.header('cache-control', 'no-cache').type('application/json; charset=utf-8');
-      return openApi().text;
     },
   });
 

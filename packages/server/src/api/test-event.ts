@@ -36,6 +36,7 @@ export function testEventRoutes({ store, publisher, catalogue, clock, settings }
       async handle({ username, params: { endpoint_id: endpointId }, body }) {
         // First, so that a foreign endpoint is not found whatever else is wrong.
         if ((await store.getEndpoint(username, endpointId)) === null) throw notFound('endpoint', endpointId);
+        await catalogue.lookFor([body.event]);
         const type = catalogue.get(body.event);
         if (type === null) {
           throw invalid(

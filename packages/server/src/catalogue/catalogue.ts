@@ -3,6 +3,7 @@
  * first needed.
  */
 import { isDeepStrictEqual } from 'node:util';
+import { type Clock, systemClock } from '../clock.ts';
 import { invalid, notFound } from '../errors.ts';
 import type { EventType, JsonObject } from '../model.ts';
 import type { Store } from '../store/store.ts';
@@ -12,6 +13,8 @@ import { checkSize, compileSchema, type DataCheck } from './schema.ts';
 
 const LONGEST_CATEGORY = 64;
 const LONGEST_DESCRIPTION = 1000;
+/** Unknown names cost at most one look at the store in so long. */
+const LOOK_INTERVAL_MS = 1_000;
 
 /** What an operator says of an event type; absent and null parts take their defaults, or a built-in type's own. */
 export interface EventTypeInput {
@@ -53,9 +56,13 @@ export class Catalogue {
   #writes = 0;
   #readsBegun = 0;
   #lastReadApplied = 0;
+  readonly #clock: Pick<Clock, 'monotonic'>;
+  #lookedAt = Number.NEGATIVE_INFINITY;
+  #looking: Promise<void> | null = null;
 
-  constructor(store: TypeStore) {
+  constructor(store: TypeStore, clock: Pick<Clock, 'monotonic'> = systemClock) {
     this.#store = store;
+    this.#clock = clock;
     this.#entries = new Map(BUILT_IN_TYPES.map((type) => [type.name, { type, check: null }]));
   }
 
@@ -81,6 +88,26 @@ export class Catalogue {
     if (read < this.#lastReadApplied) return;
     this.#lastReadApplied = read;
     this.#replaceAll(stored);
+  }
+
+  /**
+   * To be awaited before names that come from outside are judged: one that is unknown here may have been added on
+   * another node a moment ago. Looks at most once a second, and not at all when all names are known. Rejects as the
+   * store does.
+   */
+  async lookFor(names: Iterable<string>): Promise<void> {
+    if ([...names].every((name) => this.#entries.has(name))) return;
+    if (this.#clock.monotonic() - this.#lookedAt < LOOK_INTERVAL_MS) return;
+    this.#looking ??= this.#look().finally(() => {
+      this.#looking = null;
+    });
+    await this.#looking;
+  }
+
+  async #look(): Promise<void> {
+    const at = this.#clock.monotonic();
+    await this.refresh();
+    this.#lookedAt = at;
   }
 
   /** The 22 built-in names in the wire contract's order, then the operator's own in the order of their making. */

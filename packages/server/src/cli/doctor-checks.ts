@@ -2,17 +2,17 @@
 import { constants } from 'node:fs';
 import { access, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { type Config, dataFolder, encryptionKeyFile } from '../config.ts';
+import { dataFolder, encryptionKeyFile } from '../config.ts';
 import { formatBytes } from '../config-values.ts';
 import { appliedMigrations, knownSchemaVersion, openDatabase } from '../store/sqlite/database.ts';
 
 export interface Check {
   /** What was looked at. */
   check: string;
-  /** `skipped`: there is nothing to check yet. */
-  status: 'ok' | 'wrong' | 'skipped';
+  /** `warning`: it works, though not as well as it could; `skipped`: there is nothing to check yet. */
+  status: 'ok' | 'warning' | 'wrong' | 'skipped';
   detail: string;
-  /** What to do; null unless something is wrong. */
+  /** What to do; null when there is nothing to be done. */
   fix: string | null;
 }
 
@@ -48,8 +48,8 @@ export function checkClock(nowMs: number): Check {
 }
 
 /** The folder is there and writable, or can be made. */
-export async function checkDataFolder(config: Config): Promise<Check> {
-  const folder = dataFolder(config);
+export async function checkDataFolder(databasePath: string): Promise<Check> {
+  const folder = dataFolder(databasePath);
   const check = 'data folder';
   const fix =
     'make it a folder that the user of posthorn serve may write, or choose another with POSTHORN_DATABASE_URL';
@@ -80,9 +80,9 @@ async function nearestExisting(folder: string): Promise<string> {
 const MIN_FREE_BYTES = 256 * 1024 * 1024;
 
 /** A full disk stops publishing. */
-export async function checkDiskSpace(config: Config): Promise<Check> {
+export async function checkDiskSpace(databasePath: string): Promise<Check> {
   const check = 'disk space';
-  const folder = await nearestExisting(dataFolder(config));
+  const folder = await nearestExisting(dataFolder(databasePath));
   try {
     const { bavail, bsize } = await statfs(folder);
     const free = Math.floor((bavail * bsize) / 1024 ** 2);
@@ -99,12 +99,15 @@ export async function checkDiskSpace(config: Config): Promise<Check> {
   }
 }
 
-/** The key that secrets are encrypted with is there, and nobody else may read it. */
-export async function checkEncryptionKey(config: Config): Promise<Check> {
+/**
+ * The key that secrets are encrypted with is there, and nobody else may read it.
+ *
+ * @param key - of the configuration
+ */
+export async function checkEncryptionKey(databasePath: string, key: string | null): Promise<Check> {
   const check = 'encryption key';
-  const file = encryptionKeyFile(config);
-  if (config.encryptionKey !== null)
-    return { check, status: 'ok', detail: 'from the configuration', fix: null };
+  const file = encryptionKeyFile(databasePath);
+  if (key !== null) return { check, status: 'ok', detail: 'from the configuration', fix: null };
   let mode: number;
   try {
     mode = (await stat(file)).mode;
@@ -117,7 +120,7 @@ export async function checkEncryptionKey(config: Config): Promise<Check> {
         fix: 'run doctor as the user of posthorn serve',
       };
     }
-    if ((await fileState(config.databasePath)) !== 'absent') {
+    if ((await fileState(databasePath)) !== 'absent') {
       return {
         check,
         status: 'wrong',

@@ -62,10 +62,16 @@ async function runChecks(options: DoctorOptions, io: Io): Promise<Check[]> {
     return [...checks, ...mistakes];
   }
   checks.push({ check: 'configuration', status: 'ok', detail: 'every setting is valid', fix: null });
-  checks.push(await look.checkDataFolder(config));
-  checks.push(await look.checkDiskSpace(config));
-  checks.push(await look.checkEncryptionKey(config));
-  checks.push(...(await look.checkDatabase(config.databasePath, io.now())));
+  const { database, databasePoolSize: poolSize, encryptionKey } = config;
+  if (database.engine === 'sqlite') {
+    checks.push(await look.checkDataFolder(database.path));
+    checks.push(await look.checkDiskSpace(database.path));
+    checks.push(await look.checkEncryptionKey(database.path, encryptionKey));
+    checks.push(...(await look.checkDatabase(database.path, io.now())));
+  } else {
+    const { checkPostgres } = await import('./doctor-postgres.ts');
+    checks.push(...(await checkPostgres({ url: database.url, poolSize, encryptionKey })));
+  }
   checks.push(await checkServer(config, options, io));
   return checks;
 }
@@ -94,7 +100,7 @@ function addressToAsk({ listen: { host, port } }: Config): string {
   return `http://${local[host] ?? (host.includes(':') ? `[${host}]` : host)}:${port}`;
 }
 
-const MARKS = { ok: '✓', wrong: '✗', skipped: '–' } as const;
+const MARKS = { ok: '✓', warning: '!', wrong: '✗', skipped: '–' } as const;
 
 function printChecks(io: Io, checks: readonly Check[]): void {
   const width = Math.max(...checks.map(({ check }) => check.length)) + 2;

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
-import { loadConfig } from '../config.ts';
+import { loadDatabaseLocation } from '../config.ts';
+import { type DatabaseLocation, formatDatabaseUrl } from '../config-database.ts';
 import type { MigrationReport } from '../store/migrate.ts';
 import type { Io } from './io.ts';
 import { withExamples } from './options.ts';
@@ -22,35 +23,45 @@ export function migrateCommand(program: Command, io: Io): void {
       .option('--json', 'print what was done as JSON'),
     'posthorn migrate',
     'posthorn migrate --database-url sqlite:/var/lib/posthorn/posthorn.db',
+    'POSTHORN_DATABASE_URL=postgres://posthorn:secret@db/posthorn posthorn migrate',
   ).action(async (options: MigrateOptions) => {
-    const { databasePath } = loadConfig({
+    const location = loadDatabaseLocation({
       flags: { 'database-url': options.databaseUrl },
       env: io.env,
       file: options.config,
       cwd: io.cwd,
     });
-    // Loaded here, so that the other commands start without the database's code.
-    const { lockDatabase, migrate, openDatabase } = await import('../store/sqlite/database.ts');
-    // Refused while a service runs: an older one would go on with a schema that it doesn't know.
-    const lock = lockDatabase(databasePath);
-    let report: MigrationReport;
-    try {
-      const db = openDatabase(databasePath);
-      try {
-        report = migrate(db, io.now());
-      } finally {
-        db.close();
-      }
-    } finally {
-      lock.unlock();
-    }
-    if (options.json) return printJson(io, { database: databasePath, ...report });
+    const report = await migrateAt(location, io);
+    const database = location.engine === 'sqlite' ? location.path : formatDatabaseUrl(location);
+    if (options.json) return printJson(io, { database, ...report });
     const { from, to, applied } = report;
     printLine(
       io.stdout,
       from === to
-        ? `${databasePath} is up to date: schema version ${to}.`
-        : `${databasePath} went from schema version ${from} to ${to}: ${counted(applied.length, 'migration')}.`,
+        ? `${database} is up to date: schema version ${to}.`
+        : `${database} went from schema version ${from} to ${to}: ${counted(applied.length, 'migration')}.`,
     );
   });
+}
+
+/** The engines' code is loaded here, so that the other commands start without it. */
+async function migrateAt(location: DatabaseLocation, io: Io): Promise<MigrationReport> {
+  if (location.engine === 'postgres') {
+    const { migrateDatabase } = await import('../store/postgres/migrate.ts');
+    // Beside running nodes, too: an older one ends with a sentence when it is next started.
+    return migrateDatabase(location.url);
+  }
+  const { lockDatabase, migrate, openDatabase } = await import('../store/sqlite/database.ts');
+  // Refused while a service runs: an older one would go on with a schema that it doesn't know.
+  const lock = lockDatabase(location.path);
+  try {
+    const db = openDatabase(location.path);
+    try {
+      return migrate(db, io.now());
+    } finally {
+      db.close();
+    }
+  } finally {
+    lock.unlock();
+  }
 }

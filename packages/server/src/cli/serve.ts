@@ -10,6 +10,7 @@ import {
   SETTINGS,
   variableName,
 } from '../config.ts';
+import { formatDatabaseUrl } from '../config-database.ts';
 import { formatListen } from '../config-values.ts';
 import { PosthornError } from '../errors.ts';
 import type { Service } from '../service.ts';
@@ -96,7 +97,7 @@ async function startService(config: Config, log: ServiceLogger, io: Io): Promise
     // Before start(), which may fail: the key is in the database now and can't be shown later.
     if (service.firstStart.operatorKey !== null) printFirstStart(io, config, service.firstStart.operatorKey);
     const { url } = await service.start();
-    printLine(io.stderr, `Posthorn listens on ${url}; data in ${dataFolder(config)}`);
+    printLine(io.stderr, `Posthorn listens on ${url}; ${whatItDoes(config)}`);
     return service;
   } catch (error) {
     endByForceAfter(log);
@@ -105,19 +106,30 @@ async function startService(config: Config, log: ServiceLogger, io: Io): Promise
   }
 }
 
-function printFirstStart(io: Io, config: Config, operatorKey: string): void {
-  const files = [`  database        ${config.databasePath}`];
-  if (config.encryptionKey === null) {
-    files.push(
-      `  encryption key  ${encryptionKeyFile(config)} (without it the database's secrets can't be read: back up both)`,
-    );
+function whatItDoes({ database, role }: Config): string {
+  if (database.engine === 'sqlite') return `data in ${dataFolder(database.path)}`;
+  const work = {
+    all: 'API and delivery',
+    api: 'the API alone',
+    worker: 'delivery alone, with health and metrics',
+  };
+  return `data in ${formatDatabaseUrl(database)}; ${work[role]}`;
+}
+
+function printFirstStart(io: Io, { database, encryptionKey }: Config, operatorKey: string): void {
+  const made = [
+    `  database        ${database.engine === 'sqlite' ? database.path : formatDatabaseUrl(database)}`,
+  ];
+  if (database.engine === 'sqlite' && encryptionKey === null) {
+    const file = encryptionKeyFile(database.path);
+    made.push(`  encryption key  ${file} (without it the database's secrets can't be read: back up both)`);
   }
   // On stderr: stdout is the log, which no secret may enter.
   printLine(
     io.stderr,
     [
       'First start. Made:',
-      ...files,
+      ...made,
       '',
       "The operator's API key, shown this once:",
       '',
@@ -130,8 +142,10 @@ function printFirstStart(io: Io, config: Config, operatorKey: string): void {
 }
 
 /** The sentence for a start that failed for a reason outside of the program; other errors stay as they are. */
-function explained(error: unknown, config: Config): unknown {
+function explained(error: unknown, { database, listen }: Config): unknown {
   const { code, syscall } = rootCause(error);
+  // The way to the database has its own sentences; only the port's errors come as they are.
+  if (database.engine === 'postgres' && error instanceof PosthornError) return error;
   if (syscall === 'listen' || syscall === 'bind' || syscall === 'getaddrinfo') {
     const reasons: Record<string, string> = {
       EADDRINUSE: 'another program listens there',
@@ -141,23 +155,25 @@ function explained(error: unknown, config: Config): unknown {
     };
     return new CommandError(
       'failed',
-      `Can't listen on ${formatListen(config.listen)}: ${reasons[code] ?? code}. Choose another address with --listen ` +
+      `Can't listen on ${formatListen(listen)}: ${reasons[code] ?? code}. Choose another address with --listen ` +
         'or POSTHORN_LISTEN.',
       { cause: error },
     );
   }
+  if (database.engine === 'postgres') return error;
+  const { path } = database;
   if (code === 'EISDIR') {
     return new CommandError(
       'failed',
-      `${config.databasePath} is a folder: name a file in it with --database-url or POSTHORN_DATABASE_URL, such as ` +
-        `sqlite:${join(config.databasePath, 'posthorn.db')}.`,
+      `${path} is a folder: name a file in it with --database-url or POSTHORN_DATABASE_URL, such as ` +
+        `sqlite:${join(path, 'posthorn.db')}.`,
       { cause: error },
     );
   }
   if (code === 'SQLITE_NOTADB' || code === 'SQLITE_CORRUPT') {
     return new CommandError(
       'failed',
-      `${config.databasePath} is damaged or no SQLite database (${code}): restore it from your backup, or choose ` +
+      `${path} is damaged or no SQLite database (${code}): restore it from your backup, or choose ` +
         'another with --database-url or POSTHORN_DATABASE_URL.',
       { cause: error },
     );
@@ -165,7 +181,7 @@ function explained(error: unknown, config: Config): unknown {
   if (/^(EACCES|EPERM|EROFS|ENOTDIR|EEXIST|SQLITE_CANTOPEN.*|SQLITE_READONLY.*)$/.test(code)) {
     return new CommandError(
       'failed',
-      `Can't write to the data folder ${dataFolder(config)} (${code}): make it a folder that this user may write, or ` +
+      `Can't write to the data folder ${dataFolder(path)} (${code}): make it a folder that this user may write, or ` +
         'choose another with --database-url or POSTHORN_DATABASE_URL.',
       { cause: error },
     );

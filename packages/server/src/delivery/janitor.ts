@@ -7,6 +7,10 @@ export interface JanitorOptions {
   clock: Clock;
   /** How long finished history is kept. */
   retentionMs: number;
+  /** History goes in steps of this length only, counted from 1970; default: as soon as it is too old. */
+  purgeStepMs?: number;
+  /** How often to look for replays that another process has begun; default: only when woken. */
+  replayPollMs?: number;
   /** Attempts in flight to one endpoint; a replay fills its lane to twice that. */
   laneLimit: number;
   /** A replay made deliveries due, or the clock jumped and due times with it. */
@@ -92,11 +96,14 @@ export class Janitor {
   readonly #replaying: Chore;
   readonly #watching: Chore;
 
-  constructor({ store, clock, retentionMs, laneLimit, onDue, onClockJump, onError }: JanitorOptions) {
+  constructor(options: JanitorOptions) {
+    const { store, clock, retentionMs, laneLimit, onDue, onClockJump, onError } = options;
+    const { purgeStepMs = 1, replayPollMs = null } = options;
     this.#purging = new Chore(
       clock,
       async () => {
-        const { more } = await store.purge(clock.now() - retentionMs, PURGE_ROWS);
+        const before = clock.now() - retentionMs;
+        const { more } = await store.purge(before - (before % purgeStepMs), PURGE_ROWS);
         return more ? PURGE_PAUSE_MS : PURGE_EVERY_MS;
       },
       (error) => onError("old history can't be deleted; trying again", error),
@@ -106,7 +113,7 @@ export class Janitor {
       async () => {
         const { made, running } = await store.advanceReplays(REPLAY_DELIVERIES, 2 * laneLimit);
         if (made > 0) onDue();
-        return running ? REPLAY_EVERY_MS : null;
+        return running ? REPLAY_EVERY_MS : replayPollMs;
       },
       (error) => onError("replays can't be moved on; trying again", error),
     );

@@ -178,6 +178,14 @@ export interface QueueDepth {
   oldestDueMs: number;
 }
 
+/** What a node keeps in memory and has to look at again. */
+export interface Changes {
+  /** Event types were added, changed or deleted. */
+  catalogue: boolean;
+  /** Endpoints that were changed, disabled or deleted; leases of before carry their old state. */
+  endpointIds: string[];
+}
+
 export interface Store {
   // ------------------------------------------------------------ lifecycle
 
@@ -197,6 +205,21 @@ export interface Store {
   getMeta(name: string): Promise<string | null>;
   /** Sets it when it is absent; answers the value that stands. Atomic: of two callers one wins. */
   initMeta(name: string, value: string): Promise<string>;
+  /** Sets it, whatever it was. */
+  setMeta(name: string, value: string): Promise<void>;
+
+  /**
+   * What was changed through other stores on the same data since the last call of this one; the first call answers
+   * nothing. Changes made through this store may be among it, and a change may be told more than once.
+   */
+  takeChanges(): Promise<Changes>;
+
+  /**
+   * Counts a request under `name`, in windows of `windowMs` that begin with the name's first request, over all stores on
+   * the same data. Answers how many the present window has with this one, and how long it still lasts. Windows may be
+   * forgotten when the last store is closed.
+   */
+  countRequest(name: string, windowMs: number): Promise<{ count: number; endsInMs: number }>;
 
   // ------------------------------------------------------------ accounts and keys
 
@@ -220,6 +243,13 @@ export interface Store {
 
   /** `hash` is the SHA-256 of the key, hex. Rejects with `not_found` when the account isn't there. */
   createKey(key: Omit<ApiKey, 'createdAt' | 'lastUsedAt' | 'revokedAt'> & { hash: string }): Promise<ApiKey>;
+  /**
+   * Creates an operator-level key, unless one of scope `operator` is there that is neither revoked nor expired. Atomic:
+   * of several nodes that start at once on an empty database one creates it. True when this call did.
+   */
+  createFirstOperatorKey(
+    key: Omit<ApiKey, 'username' | 'createdAt' | 'lastUsedAt' | 'revokedAt'> & { hash: string },
+  ): Promise<boolean>;
   /** Null for an unknown or revoked key. Expiry is the caller's to judge. */
   findKey(hash: string): Promise<KeyIdentity | null>;
   /** An account's keys, or the operator-level ones (null), newest first. */

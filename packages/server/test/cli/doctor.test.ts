@@ -42,7 +42,7 @@ function installed(migratedAtMs = NOW_MS): string {
   const db = openDatabase(databasePath);
   migrate(db, migratedAtMs);
   db.close();
-  writeFileSync(encryptionKeyFile({ databasePath }), 'x', { mode: 0o600 });
+  writeFileSync(encryptionKeyFile(databasePath), 'x', { mode: 0o600 });
   return databasePath;
 }
 
@@ -94,7 +94,7 @@ describe('doctor', () => {
 
   it('finds an encryption key that others can read, and how to hide it', async () => {
     const databasePath = installed();
-    chmodSync(encryptionKeyFile({ databasePath }), 0o644);
+    chmodSync(encryptionKeyFile(databasePath), 0o644);
     const { wrong } = await examine(databasePath);
     assert.equal(wrong.length, 1);
     assert.match(wrong[0]?.detail ?? '', /has mode 644: others can read it/);
@@ -103,7 +103,7 @@ describe('doctor', () => {
 
   it('finds a lost encryption key', async () => {
     const databasePath = installed();
-    rmSync(encryptionKeyFile({ databasePath }));
+    rmSync(encryptionKeyFile(databasePath));
     const { wrong } = await examine(databasePath);
     assert.match(wrong[0]?.detail ?? '', /isn't there, but the database is/);
   });

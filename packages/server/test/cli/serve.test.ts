@@ -44,11 +44,11 @@ describe('serve', () => {
     const databasePath = join(folder, 'posthorn-data', 'posthorn.db');
     assert.ok(existsSync(databasePath));
     // By the files' own modes: the folder may be one that others can read.
-    for (const file of [databasePath, `${databasePath}-wal`, encryptionKeyFile({ databasePath })]) {
+    for (const file of [databasePath, `${databasePath}-wal`, encryptionKeyFile(databasePath)]) {
       assert.equal(statSync(file).mode & 0o777, 0o600, file);
     }
     assert.ok(
-      first.stderr.includes(databasePath) && first.stderr.includes(encryptionKeyFile({ databasePath })),
+      first.stderr.includes(databasePath) && first.stderr.includes(encryptionKeyFile(databasePath)),
     );
     first.kill('SIGTERM');
     assert.equal(await first.ended, 0);

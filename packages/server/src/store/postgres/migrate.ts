@@ -9,7 +9,7 @@ import { PostgresPool } from './connection.ts';
 import type { Sql } from './engine.ts';
 import { sqlStateOf } from './failures.ts';
 
-const MIGRATIONS = new URL('./migrations/', import.meta.url);
+export const MIGRATIONS = new URL('./migrations/', import.meta.url);
 
 /** What the nodes that start at once on one database queue up for: "posthorn" in ASCII. */
 const MIGRATION_LOCK = '8101821198468346478';

@@ -9,9 +9,11 @@ import { eventTypeOperations } from './event-types.ts';
 import { eventOperations } from './events.ts';
 import { keyOperations } from './keys.ts';
 import { metaOperations } from './meta.ts';
+import { operatorKeyOperations } from './operator-key.ts';
 import { publishOperations } from './publish.ts';
 import { purgeOperations } from './purge.ts';
 import { queueOperations } from './queue.ts';
+import { rateWindowOperations } from './rate-windows.ts';
 import { type ReplayCreation, replayOperations } from './replays.ts';
 import { statsOperations } from './stats.ts';
 
@@ -59,6 +61,10 @@ export function createEngine(db: Database, clock: { now(): number }): SyncStore 
     ...metaOperations(context),
     ...accountOperations(context),
     ...keyOperations(context),
+    ...operatorKeyOperations(context),
+    ...rateWindowOperations(context),
+    // Nobody else can have the file open.
+    takeChanges: () => ({ catalogue: false, endpointIds: [] }),
     ...eventTypeOperations(context),
     ...endpointOperations(context),
     ...publishOperations(context),
