@@ -87,6 +87,7 @@ export class PostgresPool implements Sql {
   /** How many of them are apart from the pool. */
   #dedicated = 0;
   #isAway = false;
+  #closing: Promise<void> | null = null;
 
   /** @throws PosthornError `invalid_parameter` when the URL isn't one, or names certificates that can't be read */
   constructor(options: PostgresPoolOptions) {
@@ -153,50 +154,10 @@ export class PostgresPool implements Sql {
   }
 
   /** @see EngineContext.transaction */
-  transaction<T>(run: (sql: Transaction) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
-    return this.#rerunning(async () => {
-      const client = await this.#acquire();
-      const { statementTimeoutMs } = options;
-      let failure: unknown = null;
-      let isOpen = true;
-      const committed: (() => void)[] = [];
-      const ask = async (text: string, values?: readonly unknown[]): Promise<QueryResult> => {
-        try {
-          return await this.#ask(client, text, values, statementTimeoutMs);
-        } catch (error) {
-          failure = error;
-          throw toPosthornError(error);
-        }
-      };
-      const sql: Transaction = {
-        async query<Row>(text: string, values?: readonly unknown[]): Promise<Row[]> {
-          if (!isOpen)
-            throw new PosthornError('internal', 'a statement came after the end of its transaction');
-          return (await ask(text, values)).rows as Row[];
-        },
-        afterCommit: (then) => void committed.push(then),
-      };
-      try {
-        await ask('BEGIN ISOLATION LEVEL READ COMMITTED');
-        if (statementTimeoutMs !== undefined) {
-          await ask(`SET LOCAL statement_timeout = ${Math.round(statementTimeoutMs)}`);
-        }
-        const result = await run(sql);
-        isOpen = false;
-        const { command } = await ask('COMMIT');
-        // What PostgreSQL answers when a statement had failed and `run` went on regardless.
-        if (command !== 'COMMIT') {
-          throw new PosthornError('internal', 'a transaction was undone because a statement had failed');
-        }
-        client.release();
-        for (const then of committed) then();
-        return result;
-      } catch (error) {
-        isOpen = false;
-        await this.#undo(client, failure);
-        throw error;
-      }
-    });
+  async transaction<T>(run: (sql: Transaction) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
+    const { result, committed } = await this.#rerunning(() => this.#transactOnce(run, options));
+    for (const then of committed) then();
+    return result;
   }
 
   /**
@@ -231,7 +192,12 @@ export class PostgresPool implements Sql {
   }
 
   /** Waits for the calls that are under way; later ones reject. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     await this.#pool.end();
     const sessions = [...this.#sessions];
     const ended = Promise.all(
@@ -246,19 +212,29 @@ export class PostgresPool implements Sql {
     for (const client of this.#sessions) client.connection.stream.destroy();
   }
 
-  async #acquire(): Promise<PoolClient> {
-    if (this.#pool.ending) throw unavailable('the store is closed');
-    const isBarred = this.#reconnection.waitMs() > 0;
-    const left = this.#sessions.size - this.#dedicated;
-    if (isBarred && left === 0) throw this.#refusal();
-    // While no new connection may be tried, callers wait for one of those that are left.
-    this.#pool.options.max = isBarred ? left : this.#poolSize;
+  async #acquire(mayRetry = true): Promise<PoolClient> {
+    if (this.#closing !== null) throw unavailable('the store is closed');
+    this.#boundPool();
+    if (this.#reconnection.waitMs() > 0 && this.#left === 0) throw this.#refusal();
     try {
       return await this.#pool.connect();
     } catch (error) {
-      if (error instanceof PosthornError) throw error;
-      throw unavailable(`all ${this.#poolSize} connections to the database are busy: try again`, error);
+      if (!(error instanceof PosthornError)) {
+        throw unavailable(`all ${this.#poolSize} connections to the database are busy: try again`, error);
+      }
+      if (!mayRetry || this.#left === 0) throw error;
+      return this.#acquire(false);
     }
+  }
+
+  /** Connections that the pool has, idle or in use. */
+  get #left(): number {
+    return this.#sessions.size - this.#dedicated;
+  }
+
+  /** While no new connection may be tried, callers wait for one of those that are left. */
+  #boundPool(): void {
+    this.#pool.options.max = this.#reconnection.waitMs() > 0 ? Math.max(1, this.#left) : this.#poolSize;
   }
 
   /** Connects a client when it is time for that. */
@@ -270,6 +246,7 @@ export class PostgresPool implements Sql {
       await this.#ask(client, SESSION_SETTINGS, this.#sessionSettings(), undefined, CONNECT_TIMEOUT_MS);
     } catch (error) {
       trial.failed();
+      this.#boundPool();
       client.connection.stream.destroy();
       const failure = toConnectionError(error);
       this.#noteOutage(failure);
@@ -307,6 +284,50 @@ export class PostgresPool implements Sql {
       return await Promise.race([client.query({ text, values: values as unknown[] }), unanswered]);
     } finally {
       cancel();
+    }
+  }
+
+  async #transactOnce<T>(
+    run: (sql: Transaction) => Promise<T>,
+    { statementTimeoutMs }: TransactionOptions,
+  ): Promise<{ result: T; committed: (() => void)[] }> {
+    const client = await this.#acquire();
+    const committed: (() => void)[] = [];
+    let failure: unknown = null;
+    let isOpen = true;
+    const ask = async (text: string, values?: readonly unknown[]): Promise<QueryResult> => {
+      try {
+        return await this.#ask(client, text, values, statementTimeoutMs);
+      } catch (error) {
+        failure = error;
+        throw toPosthornError(error);
+      }
+    };
+    const sql: Transaction = {
+      async query<Row>(text: string, values?: readonly unknown[]): Promise<Row[]> {
+        if (!isOpen) throw new PosthornError('internal', 'a statement came after the end of its transaction');
+        return (await ask(text, values)).rows as Row[];
+      },
+      afterCommit: (then) => void committed.push(then),
+    };
+    try {
+      await ask('BEGIN ISOLATION LEVEL READ COMMITTED');
+      if (statementTimeoutMs !== undefined) {
+        await ask(`SET LOCAL statement_timeout = ${Math.round(statementTimeoutMs)}`);
+      }
+      const result = await run(sql);
+      isOpen = false;
+      const { command } = await ask('COMMIT');
+      // What PostgreSQL answers when a statement had failed and `run` went on regardless.
+      if (command !== 'COMMIT') {
+        throw new PosthornError('internal', 'a transaction was undone because a statement had failed');
+      }
+      client.release();
+      return { result, committed };
+    } catch (error) {
+      isOpen = false;
+      await this.#undo(client, failure);
+      throw error;
     }
   }
 

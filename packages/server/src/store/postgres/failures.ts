@@ -26,6 +26,9 @@ const REFUSED_LOGIN: readonly [prefix: string, sentence: string][] = [
 /** Fields of an error that may repeat the values of a row: bodies, sealed secrets. They must not reach a log. */
 const CARRY_VALUES = ['detail', 'where', 'internalQuery'] as const;
 
+/** The driver's own words, which have no code. */
+const NO_TLS = 'The server does not support SSL connections';
+
 function sentenceOf(table: readonly [string, string][], sqlState: string): string | undefined {
   return table.find(([prefix]) => sqlState.startsWith(prefix))?.[1];
 }
@@ -54,7 +57,10 @@ export function toPosthornError(error: unknown): PosthornError {
   }
   if (!(error instanceof DatabaseError)) {
     // Not from the server, so about the way to it: refused, reset, timed out, ended.
-    const { code } = error as { code?: unknown };
+    const { code, message } = error as { code?: unknown; message?: unknown };
+    if (message === NO_TLS) {
+      return unavailable('the server speaks no TLS: set it up there, or give sslmode=disable', error);
+    }
     return unavailable(
       `the database can't be reached${typeof code === 'string' ? ` (${code})` : ''}: try again`,
       error,

@@ -44,7 +44,8 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
   const pool = new PostgresPool({ url, poolSize, clock, onError });
   const notices = new Notices({ pool, clock, nodeId: () => node.id, onNotice });
   const node = new NodeRegistration({
-    sql: notices,
+    lifeline: notices,
+    pool,
     clock,
     onTakenForDead: () =>
       onError(

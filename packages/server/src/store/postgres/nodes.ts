@@ -13,8 +13,10 @@ const BEATS_A_SWEEP = 5;
 const STEADY_BEATS = 15;
 
 export interface NodeRegistrationOptions {
-  /** For everything but {@link NodeRegistration.beat}: must not wait behind other work. */
-  sql: Sql;
+  /** For short statements that must not wait behind other work. */
+  lifeline: Sql;
+  /** For the rest. */
+  pool: Sql;
   clock: Pick<Clock, 'timer'>;
   /** The others took this process for dead and freed what it held: it was stopped, or cut off, for ten seconds. */
   onTakenForDead: () => void;
@@ -46,7 +48,7 @@ export class NodeRegistration {
 
   /** Registers and begins to tell of itself. */
   async start(): Promise<void> {
-    await this.#register(this.#options.sql);
+    await this.#register(this.#options.pool);
     this.#schedule();
   }
 
@@ -70,7 +72,7 @@ export class NodeRegistration {
     this.#isClosed = true;
     this.#cancelTimer();
     await this.#round;
-    await this.#options.sql.query(`UPDATE posthorn.node SET seen_at = '-infinity' WHERE node_id = $1`, [
+    await this.#options.lifeline.query(`UPDATE posthorn.node SET seen_at = '-infinity' WHERE node_id = $1`, [
       this.#id,
     ]);
   }
@@ -93,12 +95,12 @@ export class NodeRegistration {
   }
 
   async #beatAndSweep(): Promise<void> {
-    const { sql, onFreed, onError } = this.#options;
+    const { lifeline, pool, onFreed, onError } = this.#options;
     try {
-      await this.beat(sql);
+      await this.beat(lifeline);
       this.#steadyBeats += 1;
       if (this.#steadyBeats < STEADY_BEATS || this.#steadyBeats % BEATS_A_SWEEP !== 0) return;
-      const [row] = await sql.query<{ freed: number }>('SELECT posthorn.free_dead_nodes() AS freed');
+      const [row] = await pool.query<{ freed: number }>('SELECT posthorn.free_dead_nodes() AS freed');
       if (row !== undefined && row.freed > 0) onFreed(row.freed);
     } catch (error) {
       this.#steadyBeats = 0;
