@@ -130,13 +130,17 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  const stopped = bench.dispatcher.stop(0);
-  await still();
-  clock.advance(0);
-  await stopped;
-  await janitor.stop();
-  await store.close();
-  await folder.remove();
+  try {
+    const stopped = bench.dispatcher.stop(0);
+    await still();
+    clock.advance(0);
+    await stopped;
+    await janitor.stop();
+  } finally {
+    // Its threads would keep the process alive.
+    await store.close();
+    await folder.remove();
+  }
 });
 
 describe('a machine’s clock', () => {

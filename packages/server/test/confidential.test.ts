@@ -31,8 +31,9 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  service.kill('SIGKILL');
-  await service.ended;
+  // There is none when it could not be started.
+  service?.kill('SIGKILL');
+  await service?.ended;
   for (const receiver of receivers) await receiver.close();
   await folder.remove();
 });
