@@ -36,9 +36,14 @@ export class Notices {
     this.#options = options;
   }
 
-  /** Begins to listen, and goes on until {@link close} whatever becomes of the connection. */
-  start(): void {
-    this.#listening ??= this.#listen();
+  /**
+   * Begins to listen, and goes on until {@link close} whatever becomes of the connection. Resolves when it listens, or
+   * couldn't yet.
+   */
+  async start(): Promise<void> {
+    const { promise: tried, resolve } = Promise.withResolvers<void>();
+    this.#listening = this.#listen(resolve);
+    await tried;
   }
 
   /**
@@ -70,7 +75,7 @@ export class Notices {
     await Promise.all([this.#listening, this.#saying]);
   }
 
-  async #listen(): Promise<void> {
+  async #listen(onTried: () => void): Promise<void> {
     const { pool, clock, onNotice } = this.#options;
     let wasAway = false;
     for (let failures = 0; !this.#isClosed; ) {
@@ -81,6 +86,7 @@ export class Notices {
         failures = 0;
         this.#connection = connection;
         if (this.#isClosed) connection.close();
+        onTried();
         // What was said meanwhile is lost.
         if (wasAway) for (const kind of ['due', 'catalogue'] as const) onNotice({ kind });
         await connection.ended;
@@ -88,6 +94,7 @@ export class Notices {
         // The pool tells of outages.
       }
       this.#connection = null;
+      onTried();
       wasAway = true;
       failures += 1;
       if (!this.#isClosed) await this.#pause(pauseMs(failures, clock));
