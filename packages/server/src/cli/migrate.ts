@@ -2,29 +2,53 @@ import type { Command } from 'commander';
 import { loadDatabaseLocation } from '../config.ts';
 import { type DatabaseLocation, formatDatabaseUrl } from '../config-database.ts';
 import type { MigrationReport } from '../store/migrate.ts';
+import { CommandError } from './failure.ts';
 import type { Io } from './io.ts';
+import { moveCommand } from './move.ts';
 import { withExamples } from './options.ts';
 import { counted, printJson, printLine } from './output.ts';
 
 interface MigrateOptions {
   config?: string;
   databaseUrl?: string;
+  from?: string;
+  to?: string;
+  verifyOnly?: boolean;
   json?: boolean;
 }
 
-/** `posthorn migrate`: brings the database's schema up to date, as `serve` does at its start. */
+/**
+ * `posthorn migrate`: brings the database's schema up to date, as `serve` does at its start; with `--from` and `--to`
+ * moves everything from an SQLite file to PostgreSQL.
+ */
 export function migrateCommand(program: Command, io: Io): void {
   withExamples(
     program
       .command('migrate')
-      .description("bring the database's schema up to date (serve does it too)")
+      .description(
+        "bring the database's schema up to date (serve does it too), or move from SQLite to PostgreSQL",
+      )
       .option('--config <file>', 'the configuration file, as for serve (POSTHORN_CONFIG)')
       .option('--database-url <url>', 'the database, as for serve (POSTHORN_DATABASE_URL)')
+      .option('--from <url>', 'the SQLite file to move everything from: sqlite:<path>')
+      .option('--to <url>', 'the empty PostgreSQL database to move to; its password may be in PGPASSWORD')
+      .option('--verify-only', 'with --from and --to: compare both after a move, and change nothing')
       .option('--json', 'print what was done as JSON'),
     'posthorn migrate',
     'posthorn migrate --database-url sqlite:/var/lib/posthorn/posthorn.db',
     'POSTHORN_DATABASE_URL=postgres://posthorn:secret@db/posthorn posthorn migrate',
+    'posthorn migrate --from sqlite:./posthorn-data/posthorn.db --to postgres://posthorn@db/posthorn',
   ).action(async (options: MigrateOptions) => {
+    const { from: moveFrom, to: moveTo, verifyOnly = false, json = false } = options;
+    if (moveFrom !== undefined && moveTo !== undefined && options.databaseUrl === undefined) {
+      return moveCommand({ from: moveFrom, to: moveTo, verifyOnly, json }, io);
+    }
+    if (moveFrom !== undefined || moveTo !== undefined || verifyOnly) {
+      throw new CommandError(
+        'usage',
+        'a move needs --from sqlite:<path> and --to postgres://…, and no --database-url',
+      );
+    }
     const location = loadDatabaseLocation({
       flags: { 'database-url': options.databaseUrl },
       env: io.env,

@@ -4,6 +4,7 @@ import Sqlite from 'better-sqlite3';
 import { PosthornError, unavailable } from '../../errors.ts';
 import {
   type AppliedMigration,
+  type Migration,
   type MigrationReport,
   pendingMigrations,
   readMigrations,
@@ -118,6 +119,15 @@ export function appliedMigrations(db: Database): AppliedMigration[] {
   return db
     .prepare<[], AppliedMigration>('SELECT version, checksum FROM schema_migration ORDER BY version')
     .all();
+}
+
+/**
+ * The migrations that a database lacks. Changes nothing.
+ *
+ * @throws PosthornError `unavailable` when the database is newer than this binary
+ */
+export function missingMigrations(db: Database): Migration[] {
+  return pendingMigrations(readMigrations(MIGRATIONS), appliedMigrations(db));
 }
 
 /** How many schema versions this binary knows. */
