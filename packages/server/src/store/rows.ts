@@ -150,9 +150,14 @@ function noteOf(row: Pick<EventRow, 'skipped' | 'deliveries'>): string | null {
   return row.deliveries === 0 ? 'no endpoint subscribed' : null;
 }
 
-export function toEventSummary(row: Omit<EventRow, 'body'>, targets: readonly TargetRow[]): EventSummary {
-  const deliveries: DeliveryCounts = { pending: 0, delivered: 0, dead: 0, cancelled: 0 };
-  for (const { status } of targets) deliveries[status] += 1;
+export function countTargets(targets: readonly TargetRow[]): DeliveryCounts {
+  const counts: DeliveryCounts = { pending: 0, delivered: 0, dead: 0, cancelled: 0 };
+  for (const { status } of targets) counts[status] += 1;
+  return counts;
+}
+
+/** @param deliveries - of now, by status */
+export function toEventSummary(row: Omit<EventRow, 'body'>, deliveries: DeliveryCounts): EventSummary {
   return {
     eventId: row.event_id,
     event: row.event,
@@ -170,7 +175,7 @@ export function toEventDetail(row: EventRow, targets: readonly TargetRow[]): Eve
     .filter((endpointId) => !served.has(endpointId)) // a replay may have made up for it
     .map((endpointId) => ({ endpointId, deliveryId: null, status: 'skipped', reason: 'endpoint disabled' }));
   return {
-    ...toEventSummary(row, targets),
+    ...toEventSummary(row, countTargets(targets)),
     body: row.body,
     targets: [
       ...targets.map((target) => ({

@@ -1,5 +1,5 @@
 import { decodeCursor, pageOf } from '../cursor.ts';
-import { type EventRow, type TargetRow, toEventDetail, toEventSummary } from '../rows.ts';
+import { countTargets, type EventRow, type TargetRow, toEventDetail, toEventSummary } from '../rows.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
 import { accountCheck } from './rows.ts';
 
@@ -50,7 +50,7 @@ export function eventOperations(context: EngineContext): Pick<SyncStore, 'listEv
         rows,
         limit,
         (row) => [row.created_at, row.seq],
-        (row) => toEventSummary(row, targetsOf(username, row.event_id)),
+        (row) => toEventSummary(row, countTargets(targetsOf(username, row.event_id))),
       );
     },
 
