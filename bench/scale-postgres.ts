@@ -16,6 +16,7 @@ import { openPostgresStore } from '../packages/server/src/store/postgres/index.t
 import { publishOperations } from '../packages/server/src/store/postgres/publish.ts';
 import { queueOperations } from '../packages/server/src/store/postgres/queue.ts';
 import type { Lease, Settlement } from '../packages/server/src/store/store.ts';
+import { condensePlans } from './plans.ts';
 import { percentile } from './support.ts';
 
 const URL_VARIABLE = 'POSTHORN_BENCH_POSTGRES_URL';
@@ -210,5 +211,5 @@ async function explain(): Promise<string> {
     await settle(leases.map(delivered), null);
   }
   await client.end();
-  return `${lines.join('\n\n')}\n`;
+  return condensePlans(lines);
 }
