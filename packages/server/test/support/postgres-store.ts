@@ -77,27 +77,36 @@ export class PostgresTestDatabase implements TestDatabase {
   }
 }
 
-/** Makes databases as copies of one that is migrated once, and forgets that one with {@link dispose}. */
+/** Makes databases as copies of one that is migrated once. */
 export class PostgresEngine implements StoreEngine {
   readonly name = 'PostgreSQL';
   readonly severalNodes = true;
+  readonly #databases: PostgresDatabase[] = [];
   #template: Promise<PostgresDatabase> | undefined;
 
   async createDatabase(): Promise<PostgresTestDatabase> {
     const template = await (this.#template ??= migrated());
-    return new PostgresTestDatabase(await createDatabase({ template }));
+    const database = await createDatabase({ template });
+    this.#databases.push(database);
+    return new PostgresTestDatabase(database);
   }
 
+  /** Drops what is left. A store that a failed test left open would keep the process alive by its connections. */
   async dispose(): Promise<void> {
     const template = await this.#template?.catch(() => undefined);
-    await template?.drop();
+    await Promise.all([...this.#databases, template].map((database) => database?.drop()));
   }
 }
 
 async function migrated(): Promise<PostgresDatabase> {
   const database = await createDatabase();
-  const store = await openPostgresStore({ url: database.url });
-  await store.close();
-  await steerClock(database);
-  return database;
+  try {
+    await (await openPostgresStore({ url: database.url })).close();
+    await steerClock(database);
+    return database;
+  } catch (error) {
+    // Connections that a failed opening left would keep the process alive, and its run from ever telling of the failure.
+    await database.drop();
+    throw error;
+  }
 }

@@ -130,6 +130,7 @@ export async function createDatabase({ cluster, template }: NewDatabase = {}): P
   const url = new URL(serverUrl);
   url.pathname = `/${name}`;
   const connection = new Connection(url.href);
+  let isDropped = false;
   return {
     url: url.href,
     name,
@@ -137,9 +138,9 @@ export async function createDatabase({ cluster, template }: NewDatabase = {}): P
     disconnect: () => connection.end(),
     drop: async () => {
       await connection.end();
-      await withConnection(serverUrl, (server) =>
-        server.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`),
-      );
+      if (isDropped) return;
+      isDropped = true;
+      await withConnection(serverUrl, (server) => server.query(`DROP DATABASE ${name} WITH (FORCE)`));
     },
   };
 }
