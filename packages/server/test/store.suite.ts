@@ -40,6 +40,7 @@ import { queueModelTests } from './store-suite/queue-model.ts';
 import { replayTests } from './store-suite/replays.ts';
 import { retryingTests } from './store-suite/retrying.ts';
 import { settlingTests } from './store-suite/settling.ts';
+import { changeTests, sharingTests } from './store-suite/sharing.ts';
 import { statsTests } from './store-suite/stats.ts';
 
 export type { StoreEngine, TestDatabase } from './store-suite/engine.ts';
@@ -63,7 +64,11 @@ export function storeSuite(engine: StoreEngine): void {
     statsTests(test);
     purgeTests(test);
     durabilityTests(test);
-    if (engine.severalNodes) nodeTests(test);
+    sharingTests(test);
+    if (engine.severalNodes) {
+      nodeTests(test);
+      changeTests(test);
+    }
     queueModelTests(pool);
   });
 }

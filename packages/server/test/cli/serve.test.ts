@@ -47,9 +47,7 @@ describe('serve', () => {
     for (const file of [databasePath, `${databasePath}-wal`, encryptionKeyFile(databasePath)]) {
       assert.equal(statSync(file).mode & 0o777, 0o600, file);
     }
-    assert.ok(
-      first.stderr.includes(databasePath) && first.stderr.includes(encryptionKeyFile(databasePath)),
-    );
+    assert.ok(first.stderr.includes(databasePath) && first.stderr.includes(encryptionKeyFile(databasePath)));
     first.kill('SIGTERM');
     assert.equal(await first.ended, 0);
     assert.ok(!first.stdout.includes(first.printedKey), 'the key is in the log');

@@ -1,18 +1,27 @@
 import { type Clock, systemClock } from '../../clock.ts';
 import { unavailable } from '../../errors.ts';
+import { refuseUnfinishedMove } from '../move/mark.ts';
 import type { Store } from '../store.ts';
 import { accountOperations } from './accounts.ts';
+import { changeOperations } from './changes.ts';
 import { PostgresPool } from './connection.ts';
+import { deliveryOperations } from './deliveries.ts';
 import { endpointOperations } from './endpoints.ts';
 import type { EngineContext, Notice } from './engine.ts';
 import { eventTypeOperations } from './event-types.ts';
+import { eventOperations } from './events.ts';
 import { keyOperations } from './keys.ts';
 import { metaOperations } from './meta.ts';
 import { migrate } from './migrate.ts';
 import { NodeRegistration } from './nodes.ts';
 import { Notices } from './notices.ts';
+import { operatorKeyOperations } from './operator-key.ts';
 import { publishOperations } from './publish.ts';
+import { purgeOperations } from './purge.ts';
 import { queueOperations } from './queue.ts';
+import { rateWindowOperations } from './rate-windows.ts';
+import { replayOperations } from './replays.ts';
+import { statsOperations } from './stats.ts';
 
 export type { Notice } from './engine.ts';
 
@@ -36,8 +45,8 @@ export interface PostgresStoreOptions {
  * @example
  * const store = await openPostgresStore({ url: 'postgres://posthorn:secret@db.example/posthorn' });
  * @throws PosthornError `unavailable` when the database can't be reached or used (a wrong password, missing rights, a
- *   server older than 15, another encoding than UTF8, a schema that is newer than this version), `invalid_parameter`
- *   when the URL isn't one
+ *   server older than 15, another encoding than UTF8, a schema that is newer than this version, an unfinished move to
+ *   it), `invalid_parameter` when the URL isn't one
  */
 export async function openPostgresStore(options: PostgresStoreOptions): Promise<Store> {
   const { url, clock = systemClock, poolSize, onNotice = () => {}, onError = () => {} } = options;
@@ -65,7 +74,15 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
     await pool.close();
     throw error;
   }
-  notices.start();
+  try {
+    // After it has registered: a move that begins at this moment finds the node, or is found here.
+    await refuseUnfinishedMove(pool);
+  } catch (error) {
+    await node.close().catch(() => {});
+    await pool.close();
+    throw error;
+  }
+  await notices.start();
 
   const context: EngineContext = {
     query: (text, values) => pool.query(text, values),
@@ -73,16 +90,24 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
     nodeId: () => node.id,
     notify: (sql, notice) => notices.notify(sql, notice),
   };
-  const operations = {
+  const operations: Omit<Store, 'close'> = {
     ...metaOperations(context),
     ...accountOperations(context),
     ...keyOperations(context),
+    ...operatorKeyOperations(context),
+    ...rateWindowOperations(context),
+    ...changeOperations(context),
     ...eventTypeOperations(context),
     ...endpointOperations(context),
     ...publishOperations(context),
     ...queueOperations(context),
+    ...replayOperations(context),
+    ...deliveryOperations(context),
+    ...eventOperations(context),
+    ...statsOperations(context),
+    ...purgeOperations(context),
     ping: () => node.beat(pool),
-  } as unknown as Omit<Store, 'close'>;
+  };
 
   const { guarded, drain } = guard(operations);
   async function closeInOrder(): Promise<void> {

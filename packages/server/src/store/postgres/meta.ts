@@ -1,6 +1,6 @@
 import type { EngineContext, Operations } from './engine.ts';
 
-export function metaOperations({ query }: EngineContext): Operations<'getMeta' | 'initMeta'> {
+export function metaOperations({ query }: EngineContext): Operations<'getMeta' | 'initMeta' | 'setMeta'> {
   async function find(name: string): Promise<string | null> {
     const [row] = await query<{ value: string }>('SELECT value FROM posthorn.meta WHERE name = $1', [name]);
     return row?.value ?? null;
@@ -16,6 +16,14 @@ export function metaOperations({ query }: EngineContext): Operations<'getMeta' |
         value,
       ]);
       return (await find(name)) ?? value;
+    },
+
+    async setMeta(name, value) {
+      await query(
+        `INSERT INTO posthorn.meta (name, value) VALUES ($1, $2)
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
+        [name, value],
+      );
     },
   };
 }

@@ -11,6 +11,7 @@ export function queueOperations({
   query,
   transaction,
   nodeId,
+  notify,
 }: EngineContext): Operations<'recover' | 'claim' | 'settle' | 'release' | 'retryDelivery'> {
   const offerValues = (offer: LeaseOffer | null) => [
     nodeId(),
@@ -126,6 +127,7 @@ export function queueOperations({
           'INSERT INTO posthorn.lane_call (username, endpoint_id, at) VALUES ($1, $2, posthorn.now_ms())',
           [username, row.endpoint_id],
         );
+        await notify(sql, { kind: 'due' });
         const now = await find(waiting);
         return now === undefined ? null : toDelivery(now);
       }),
