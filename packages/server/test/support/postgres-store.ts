@@ -94,7 +94,8 @@ export class PostgresEngine implements StoreEngine {
   /** Drops what is left. A store that a failed test left open would keep the process alive by its connections. */
   async dispose(): Promise<void> {
     const template = await this.#template?.catch(() => undefined);
-    await Promise.all([...this.#databases, template].map((database) => database?.drop()));
+    for (const database of this.#databases) await database.drop();
+    await template?.drop();
   }
 }
 
