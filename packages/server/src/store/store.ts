@@ -46,7 +46,10 @@ export interface Page<T> {
 export interface LeaseOffer {
   /** At most this many leases in all. */
   limit: number;
-  /** At most this many unexpired leases of one lane, over all nodes. */
+  /**
+   * At most this many unexpired leases of one lane, over all nodes; for an endpoint with a rate at most those of ten
+   * seconds (one at least), so that none runs out while it waits for its turn.
+   */
   laneLimit: number;
   leaseMs: number;
 }

@@ -174,6 +174,24 @@ export function claimingTests(test: StoreTest): void {
       assert.equal((await bench.claim({ limit: 4 })).length, 2);
     });
 
+    test('a rate-limited lane is leased for ten seconds of its rate at most, a slow one still one at a time', async (bench) => {
+      for (const [rateLimitPerSecond, leased] of [
+        [0.01, 1],
+        [0.15, 1],
+        [0.25, 2],
+        [3, 30],
+        [1_000, 40],
+      ] as const) {
+        const { username, endpoint } = await bench.subscriber({ rateLimitPerSecond });
+        assert.equal(endpoint.rateLimitPerSecond, rateLimitPerSecond);
+        await bench.publishMany(username, 50);
+        const leases = await bench.claim({ laneLimit: 40 });
+        assert.equal(leases.length, leased, `of a rate of ${rateLimitPerSecond}`);
+        assert.equal(leases[0]?.endpoint.rateLimitPerSecond, rateLimitPerSecond);
+        await bench.store.deleteEndpoint(username, endpoint.endpointId);
+      }
+    });
+
     test('a lane’s limit holds across claims and frees up as attempts end', async (bench) => {
       const { username } = await bench.subscriber();
       await bench.publishMany(username, 10);

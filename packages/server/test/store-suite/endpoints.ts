@@ -428,8 +428,9 @@ export function endpointTests(test: StoreTest): void {
           await assertRefused('invalid_parameter', Promise.reject<unknown>(retried.reason));
         }
         assert.equal((await bench.events(username)).length, 22, 'every event is stored');
-        assert.deepEqual(await bench.deliveries(username, { status: 'pending' }), []);
+        // What was published at the very moment may be cancelled by the claim that comes by.
         assert.deepEqual(await bench.claim(), []);
+        assert.deepEqual(await bench.deliveries(username, { status: 'pending' }), []);
       });
 
       test(`events after an endpoint was ${ending} don't reach it`, async (bench) => {

@@ -234,8 +234,9 @@ export function nodeTests(test: StoreTest): void {
           await assertRefused('invalid_parameter', Promise.reject<unknown>(retried.reason));
         }
         assert.equal((await bench.events(username)).length, 4, 'every event is stored');
-        assert.deepEqual(await bench.deliveries(username, { status: 'pending' }), []);
+        // What was published at the very moment may be cancelled by the claim that comes by.
         assert.deepEqual(await bench.claim(), []);
+        assert.deepEqual(await bench.deliveries(username, { status: 'pending' }), []);
       }
     });
 

@@ -191,17 +191,13 @@ export function changeTests(test: StoreTest): void {
     test('and requests counted there count here, and a first operator key is made once', async (bench) => {
       const other = await bench.addNode();
       const name = unique('window');
-      const nodes = [bench.store, other];
-      const answers = await Promise.all(
-        Array.from({ length: 20 }, (_, n) => nodes[n % 2]?.countRequest(name, MINUTE_MS)),
-      );
+      const nodes = Array.from({ length: 20 }, (_, n) => (n % 2 === 0 ? bench.store : other));
+      const answers = await Promise.all(nodes.map((node) => node.countRequest(name, MINUTE_MS)));
       assert.deepEqual(
-        countsOf(answers.filter((answer) => answer !== undefined)),
-        Array.from({ length: 20 }, (_, n) => n + 1),
+        countsOf(answers),
+        nodes.map((_, n) => n + 1),
       );
-      const made = await Promise.all(
-        Array.from({ length: 6 }, (_, n) => nodes[n % 2]?.createFirstOperatorKey(firstKey())),
-      );
+      const made = await Promise.all(nodes.map((node) => node.createFirstOperatorKey(firstKey())));
       assert.equal(made.filter(Boolean).length, 1);
     });
   });

@@ -1,6 +1,6 @@
 import { PosthornError } from '../../errors.ts';
 import type { SealedEvent } from '../../model.ts';
-import { isRepeat } from '../repeat.ts';
+import { isRepeat, type StoredEvent } from '../repeat.ts';
 import type { LeasedEndpointRow } from '../rows.ts';
 import type { Lease, PublishResult } from '../store.ts';
 import type { EngineContext, Operations } from './engine.ts';
@@ -66,10 +66,7 @@ export function publishOperations({ query, nodeId, notify }: EngineContext): Ope
           repeats.push([index, first]);
         }
       }
-      const standing = new Map<
-        number,
-        { event: string; timestamp: number; fingerprint: string | null; body: string }
-      >();
+      const standing = new Map<number, StoredEvent & { deliveries: number }>();
 
       for (let round = 1; open.length > 0; round += 1) {
         if (round > MAX_ROUNDS) {
@@ -126,10 +123,10 @@ export function publishOperations({ query, nodeId, notify }: EngineContext): Ope
           };
         }
         for (const [index, event, timestamp, fingerprint, deliveries, body] of answer.taken) {
-          const existing = { event, timestamp, fingerprint, body: body ?? '' };
+          const existing = { event, timestamp, fingerprint, body: body ?? '', deliveries };
           const published = batch[index] as SealedEvent;
           standing.set(sent[index] as number, existing);
-          results[sent[index] as number] = judge(published, existing, deliveries);
+          results[sent[index] as number] = judge(published, existing);
         }
         open = [];
         for (const index of sent) {
@@ -143,11 +140,11 @@ export function publishOperations({ query, nodeId, notify }: EngineContext): Ope
       for (const [index, first] of repeats) {
         const event = events[index] as SealedEvent;
         const original = results[first] as PublishResult;
-        const existing = standing.get(first) ?? (events[first] as SealedEvent);
-        results[index] =
-          'deliveries' in original || original.outcome === 'conflict'
-            ? judge(event, existing, 'deliveries' in original ? original.deliveries : 0)
-            : original;
+        const existing =
+          original.outcome === 'stored'
+            ? { ...(events[first] as SealedEvent), deliveries: original.deliveries }
+            : standing.get(first);
+        results[index] = existing === undefined ? original : judge(event, existing);
       }
       if (isDue) void notify({ query }, { kind: 'due' });
       return { results: results as PublishResult[], leases, nextDueAt };
@@ -155,14 +152,10 @@ export function publishOperations({ query, nodeId, notify }: EngineContext): Ope
   };
 }
 
-function judge(
-  event: SealedEvent,
-  existing: Parameters<typeof isRepeat>[1],
-  deliveries: number,
-): PublishResult {
+function judge(event: SealedEvent, existing: StoredEvent & { deliveries: number }): PublishResult {
   const { eventId } = event;
   return isRepeat(event, existing)
-    ? { outcome: 'duplicate', eventId, deliveries }
+    ? { outcome: 'duplicate', eventId, deliveries: existing.deliveries }
     : { outcome: 'conflict', eventId };
 }
 

@@ -7,7 +7,7 @@ const RATE_LIMITED_LEASE_SECONDS = 10;
 /** How many unexpired leases a lane may hold under an offer. */
 export function laneCapacity(offer: LeaseOffer, rateLimitPerSecond: number | null): number {
   if (rateLimitPerSecond === null) return offer.laneLimit;
-  return Math.min(offer.laneLimit, Math.max(1, rateLimitPerSecond * RATE_LIMITED_LEASE_SECONDS));
+  return Math.min(offer.laneLimit, Math.max(1, Math.floor(rateLimitPerSecond * RATE_LIMITED_LEASE_SECONDS)));
 }
 
 /** The lane rows: when a claim should look at which endpoint. See the migration for the rule that they keep. */

@@ -107,7 +107,7 @@ CREATE TABLE posthorn.endpoint (
   description                text,
   metadata                   text,
   headers                    text,
-  rate_limit_per_second      integer,
+  rate_limit_per_second      double precision,
   timeout_ms                 integer,
   created_at                 bigint NOT NULL,
   deleted_at                 bigint,

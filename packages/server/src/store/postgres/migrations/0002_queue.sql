@@ -10,9 +10,9 @@
 
 -- How many unexpired leases a lane may hold: a rate-limited endpoint ten seconds of its rate at most, so that no lease
 -- runs out waiting.
-CREATE FUNCTION posthorn.lane_capacity(p_lane_limit integer, p_rate integer) RETURNS integer
+CREATE FUNCTION posthorn.lane_capacity(p_lane_limit integer, p_rate double precision) RETURNS integer
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
-  AS $$ SELECT CASE WHEN p_rate IS NULL THEN p_lane_limit ELSE least(p_lane_limit, greatest(1, p_rate * 10)) END $$;
+  AS $$ SELECT CASE WHEN p_rate IS NULL THEN p_lane_limit ELSE least(p_lane_limit, greatest(1, floor(p_rate * 10)::integer)) END $$;
 
 -- The head of an id: prefix and ten base-32 digits of milliseconds. See clock.ts for the alphabet and the form.
 CREATE FUNCTION posthorn.id_head(p_prefix text, p_now bigint) RETURNS text
@@ -421,26 +421,19 @@ CREATE FUNCTION posthorn.settle(
 DECLARE
   v_now bigint := posthorn.now_ms();
   v_results json;
+  v_settled bigint[];
   v_disabled record;
   v_claimed json;
 BEGIN
-  -- Before the rest: what else was in flight to a disabled endpoint ends here too.
-  IF p_disables THEN
-    UPDATE posthorn.endpoint e SET status = 'disabled', disabled_reason = i.disable
-    FROM json_to_recordset(p_settlements) AS i(username text, delivery_id text, token text, disable text)
-    JOIN posthorn.queue q ON q.username = i.username AND q.delivery_id = i.delivery_id AND q.leased AND q.token = i.token
-    WHERE i.disable IS NOT NULL AND e.username = q.username AND e.endpoint_id = q.endpoint_id AND e.status = 'enabled';
-  END IF;
-
   WITH held AS MATERIALIZED (
     SELECT i.*, q.endpoint_id, q.event_id, q.event, q.event_at, q.event_seq, q.attempts, q.failures, q.pinned,
            q.created_at
     FROM ROWS FROM (json_to_recordset(p_settlements) AS (
-      username text, delivery_id text, token text, status text, due_at bigint, reason text, number integer,
+      username text, delivery_id text, token text, status text, due_at bigint, reason text, disable text, number integer,
       started_at bigint, duration_ms double precision, outcome text, http_status integer, error text, url text,
       request_headers text, response_headers text, response_body text, response_truncated boolean, manual boolean,
       latency integer)) WITH ORDINALITY AS i(
-      username, delivery_id, token, status, due_at, reason, number, started_at, duration_ms, outcome, http_status,
+      username, delivery_id, token, status, due_at, reason, disable, number, started_at, duration_ms, outcome, http_status,
       error, url, request_headers, response_headers, response_body, response_truncated, manual, latency, ord)
     JOIN posthorn.queue q ON q.username = i.username AND q.delivery_id = i.delivery_id AND q.leased AND q.token = i.token
     FOR UPDATE OF q
@@ -451,7 +444,12 @@ BEGIN
                 WHEN e.status = 'enabled' THEN 'event type no longer subscribed'
                 ELSE posthorn.cancel_reason(e.status) END AS final_reason
     FROM held h
-    LEFT JOIN posthorn.endpoint e ON e.username = h.username AND e.endpoint_id = h.endpoint_id
+    LEFT JOIN LATERAL (
+      -- Disabled by this settlement or one before it counts already.
+      SELECT CASE WHEN p_disables AND EXISTS (SELECT 1 FROM held d WHERE d.disable IS NOT NULL AND d.ord <= h.ord
+                    AND d.username = h.username AND d.endpoint_id = h.endpoint_id) THEN 'disabled' ELSE o.status END AS status
+      FROM posthorn.endpoint o WHERE o.username = h.username AND o.endpoint_id = h.endpoint_id OFFSET 0
+    ) e ON true
     CROSS JOIN LATERAL (SELECT h.pinned OR EXISTS (
       SELECT 1 FROM posthorn.subscription s
       WHERE s.username = h.username AND s.event = h.event AND s.endpoint_id = h.endpoint_id) AS wanted) w
@@ -497,17 +495,24 @@ BEGIN
     WHERE EXISTS (SELECT 1 FROM posthorn.queue q WHERE q.username = f.username AND q.endpoint_id = f.endpoint_id
                     AND NOT q.leased AND q.due_at <= v_now)
   )
-  SELECT coalesce(json_agg(json_build_array(ord - 1, final)), '[]') INTO v_results FROM judged;
+  SELECT coalesce(json_agg(json_build_array(ord - 1, final)), '[]'), array_agg(ord) INTO v_results, v_settled
+  FROM judged;
 
   -- Last, when what was settled here no longer waits.
   IF p_disables THEN
     FOR v_disabled IN
-      SELECT DISTINCT e.username, e.endpoint_id
-      FROM json_to_recordset(p_settlements) AS i(username text, delivery_id text, disable text)
-      LEFT JOIN posthorn.queue q ON q.username = i.username AND q.delivery_id = i.delivery_id
-      LEFT JOIN posthorn.delivery d ON d.username = i.username AND d.delivery_id = i.delivery_id
-      JOIN posthorn.endpoint e ON e.username = i.username AND e.endpoint_id = coalesce(q.endpoint_id, d.endpoint_id)
-      WHERE i.disable IS NOT NULL AND e.status = 'disabled'
+      UPDATE posthorn.endpoint e SET status = 'disabled', disabled_reason = g.disable
+      FROM (
+        SELECT i.username, coalesce(q.endpoint_id, d.endpoint_id) AS endpoint_id, max(i.disable) AS disable
+        FROM ROWS FROM (json_to_recordset(p_settlements) AS (username text, delivery_id text, disable text))
+             WITH ORDINALITY AS i(username, delivery_id, disable, ord)
+        LEFT JOIN posthorn.queue q ON q.username = i.username AND q.delivery_id = i.delivery_id
+        LEFT JOIN posthorn.delivery d ON d.username = i.username AND d.delivery_id = i.delivery_id
+        WHERE i.disable IS NOT NULL AND i.ord = ANY (v_settled)
+        GROUP BY 1, 2
+      ) g
+      WHERE e.username = g.username AND e.endpoint_id = g.endpoint_id AND e.status = 'enabled'
+      RETURNING e.username, e.endpoint_id
     LOOP
       IF posthorn.cancel_waiting(v_disabled.username, v_disabled.endpoint_id, 'endpoint disabled', 500) = 500 THEN
         INSERT INTO posthorn.lane_call (username, endpoint_id, at)
@@ -527,7 +532,9 @@ END $$;
 CREATE FUNCTION posthorn.release(p_leases json) RETURNS integer
   LANGUAGE sql VOLATILE AS $$
   WITH held AS MATERIALIZED (
-    SELECT q.*, e.status FROM json_to_recordset(p_leases) AS i(username text, delivery_id text, token text)
+    SELECT q.*, e.status FROM (
+      SELECT DISTINCT * FROM json_to_recordset(p_leases) AS l(username text, delivery_id text, token text)
+    ) i
     JOIN posthorn.queue q ON q.username = i.username AND q.delivery_id = i.delivery_id AND q.leased AND q.token = i.token
     LEFT JOIN posthorn.endpoint e ON e.username = q.username AND e.endpoint_id = q.endpoint_id
     FOR UPDATE OF q
@@ -565,10 +572,13 @@ BEGIN
     SELECT node_id FROM posthorn.node WHERE seen_at < clock_timestamp() - interval '10 seconds' FOR UPDATE SKIP LOCKED
   ) d;
   IF v_dead IS NULL THEN RETURN 0; END IF;
+  DELETE FROM posthorn.node WHERE node_id = ANY (v_dead);
   WITH freed AS (
     UPDATE posthorn.queue q
     SET due_at = posthorn.now_ms(), leased = false, leased_at = NULL, token = NULL, holder = NULL
-    FROM (SELECT username, delivery_id FROM posthorn.queue WHERE holder = ANY (v_dead) AND leased
+    FROM (SELECT username, delivery_id FROM posthorn.queue
+          -- A node that was forgotten may have leased once more before it noticed.
+          WHERE leased AND (holder = ANY (v_dead) OR holder NOT IN (SELECT node_id FROM posthorn.node))
           ORDER BY username, delivery_id FOR UPDATE) h
     WHERE q.username = h.username AND q.delivery_id = h.delivery_id
     RETURNING q.username, q.endpoint_id
@@ -577,6 +587,5 @@ BEGIN
     SELECT DISTINCT username, endpoint_id, posthorn.now_ms() FROM freed
   )
   SELECT count(*)::integer INTO v_freed FROM freed;
-  DELETE FROM posthorn.node WHERE node_id = ANY (v_dead);
   RETURN v_freed;
 END $$;
