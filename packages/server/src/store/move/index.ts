@@ -88,7 +88,8 @@ export async function moveToPostgres(options: MoveOptions): Promise<MoveReport> 
 
 async function move(source: Source, target: Target, options: MoveOptions): Promise<MoveReport> {
   const { verifyOnly = false, onProgress = () => {}, limits = DEFAULT_LIMITS } = options;
-  if (!verifyOnly) await target.migrate();
+  if (verifyOnly) await target.checkSchema();
+  else await target.migrate();
   const survey = source.survey();
   const found = await target.readMark();
   if (found !== null) checkMark(found, source, target, survey);

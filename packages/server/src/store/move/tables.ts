@@ -148,7 +148,7 @@ export const MOVED_TABLES: readonly MovedTable[] = [
       description: 'written',
       metadata: 'text',
       headers: 'text',
-      rate_limit_per_second: 'integer',
+      rate_limit_per_second: 'real',
       timeout_ms: 'integer',
       created_at: 'integer',
       deleted_at: 'integer',

@@ -1,7 +1,7 @@
 import { PosthornError, unavailable } from '../../errors.ts';
 import { PostgresPool } from '../postgres/connection.ts';
 import type { Sql } from '../postgres/engine.ts';
-import { migrate } from '../postgres/migrate.ts';
+import { appliedSchema, knownSchemaVersion, migrate } from '../postgres/migrate.ts';
 import { MARK, type MoveMark, readMark } from './mark.ts';
 import type { Value } from './row-sum.ts';
 import type { Survey } from './source.ts';
@@ -29,12 +29,14 @@ export type NewMark = Pick<MoveMark, 'source' | 'contents' | 'from'>;
 
 /** The PostgreSQL database that is moved to. */
 export class Target {
+  readonly #url: string;
   readonly #pool: PostgresPool;
   /** Days whose partitions are there. */
   readonly #days = new Set<number>();
 
   /** @throws PosthornError `invalid_parameter` when the URL isn't one */
   constructor(url: string) {
+    this.#url = url;
     this.#pool = new PostgresPool({ url, poolSize: 2, statementTimeoutMs: STATEMENT_TIMEOUT_MS });
   }
 
@@ -58,8 +60,27 @@ export class Target {
     }
   }
 
+  /** @throws PosthornError `unavailable` when it can't be used, or its schema is another than this version's */
+  async checkSchema(): Promise<void> {
+    const version = (await appliedSchema(this.#url)).at(-1)?.version ?? 0;
+    const known = knownSchemaVersion();
+    if (version === known || version === 0) return;
+    throw unavailable(
+      version > known
+        ? `the target has schema version ${version}, this version of Posthorn knows ${known}: start a newer Posthorn`
+        : `the target has schema version ${version}, and this version of Posthorn compares version ${known}: run posthorn ` +
+            'migrate --database-url with its URL first',
+    );
+  }
+
+  /** The mark, after what a killed run had sent last is committed or undone. */
   readMark(): Promise<MoveMark | null> {
-    return readMark(this.#pool);
+    return this.#pool.transaction(async (sql) => {
+      const [held] = await sql.query(`SELECT to_regclass('posthorn.meta') IS NOT NULL AS held`);
+      if (held?.held !== true) return null;
+      await sql.query('SELECT FROM posthorn.meta WHERE name = $1 FOR UPDATE', [MARK]);
+      return readMark(sql);
+    });
   }
 
   /**
@@ -185,7 +206,8 @@ export class Target {
     if (row?.moved === 1) return;
     throw new PosthornError(
       'conflict',
-      'another process is moving to the same database: let one of them go on',
+      'the move has gone on meanwhile without this process: another one moves to the same database, or the server had ' +
+        'still been at work for a run that was interrupted. If no other is running, run this again',
     );
   }
 
