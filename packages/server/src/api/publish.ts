@@ -138,13 +138,6 @@ export function publishRoutes({ catalogue, publisher, clock, settings }: ApiDeps
     'body',
   );
 
-  /** The types named by items that may be malformed. */
-  function typesOf(values: readonly unknown[]): string[] {
-    return values
-      .map((value) => (value as { event?: unknown } | null | undefined)?.event)
-      .filter((name): name is string => typeof name === 'string');
-  }
-
   function seal(value: unknown): SealedEvent {
     const item = checkItem(value);
     catalogue.validateData(item.event, item.data);
@@ -216,8 +209,15 @@ export function publishRoutes({ catalogue, publisher, clock, settings }: ApiDeps
   ];
 }
 
+/** The types named by items that may be malformed. */
+export function typesOf(items: readonly unknown[]): string[] {
+  return items
+    .map((item) => (item as { event?: unknown } | null | undefined)?.event)
+    .filter((name): name is string => typeof name === 'string');
+}
+
 /** A refusal as a value. Anything else that is thrown is a defect and goes its way. */
-function attempt<T>(action: () => T): T | PosthornError {
+export function attempt<T>(action: () => T): T | PosthornError {
   try {
     return action();
   } catch (error) {

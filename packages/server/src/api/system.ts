@@ -4,6 +4,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { unavailable } from '../errors.ts';
 import { type Authenticator, addressGroup } from './auth.ts';
 import type { ApiDeps } from './deps.ts';
+import { mountedUnder } from './embed.ts';
 import { success } from './envelope.ts';
 
 const READY_TIMEOUT_MS = 2000;
@@ -19,13 +20,18 @@ function isLocal(request: FastifyRequest): boolean {
   return loopback && FORWARDING_HEADERS.every((name) => request.headers[name] === undefined);
 }
 
-export function mountDescription(app: FastifyInstance, openApi: () => { text: string }): void {
+export function mountDescription(
+  app: FastifyInstance,
+  openApi: () => { document: object; text: string },
+): void {
   app.route({
     method: 'GET',
     url: '/openapi.json',
-    async handler(_request, reply) {
+    async handler(request, reply) {
       reply.header('cache-control', 'no-cache').type('application/json; charset=utf-8');
-      return openApi().text;
+      const { document, text } = openApi();
+      const prefix = mountedUnder(request.raw);
+      return prefix === '' ? text : JSON.stringify({ ...document, servers: [{ url: prefix }] });
     },
   });
 }

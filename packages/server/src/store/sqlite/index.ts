@@ -98,6 +98,8 @@ class StoreThread {
       workerData: data,
       transferList: [port2],
       name: readonly ? 'store-reader' : 'store-writer',
+      // What an embedding application gives its own threads (loaders, instrumentation) is not for this one.
+      execArgv: [],
     });
     port1.on('message', (message: Reply[] | 'open' | 'closed') => {
       if (message === 'open') opened.resolve();
