@@ -1,12 +1,40 @@
-import type { DeliveryCounts } from '../../model.ts';
+import type { DeliveryCounts, DeliveryStatus } from '../../model.ts';
 import { decodeCursor, pageOf } from '../cursor.ts';
 import { type EventRow, type TargetRow, toEventDetail, toEventSummary } from '../rows.ts';
 import type { EngineContext, Operations } from './engine.ts';
 import { ACCOUNT_EXISTS } from './rows.ts';
 
-type ListedRow = Omit<EventRow, 'body'> & DeliveryCounts;
+type ListedRow = Omit<EventRow, 'body'>;
+
+const NONE: DeliveryCounts = { pending: 0, delivered: 0, dead: 0, cancelled: 0 };
 
 export function eventOperations({ query }: EngineContext): Operations<'listEvents' | 'getEvent'> {
+  /** By the seq of the event, as of one moment. */
+  async function countDeliveries(
+    username: string,
+    events: readonly ListedRow[],
+  ): Promise<Map<number, DeliveryCounts>> {
+    const counts = new Map<number, DeliveryCounts>();
+    const [newest] = events;
+    const oldest = events.at(-1);
+    if (newest === undefined || oldest === undefined) return counts;
+    // By queue_event, and by delivery_event of the days in which the events lie.
+    const rows = await query<{ event_seq: number; status: DeliveryStatus; n: number }>(
+      `SELECT event_seq, status, count(*) AS n FROM (
+         SELECT event_seq, 'pending' AS status FROM posthorn.queue WHERE username = $1 AND event_id = ANY ($2)
+         UNION ALL
+         SELECT event_seq, status FROM posthorn.delivery
+         WHERE username = $1 AND event_id = ANY ($2) AND event_at BETWEEN $3 AND $4
+       ) t
+       GROUP BY event_seq, status`,
+      [username, events.map((event) => event.event_id), oldest.created_at, newest.created_at],
+    );
+    for (const { event_seq: seq, status, n } of rows) {
+      counts.set(seq, { ...(counts.get(seq) ?? NONE), [status]: n });
+    }
+    return counts;
+  }
+
   return {
     async listEvents(username, filter, { limit, cursor }) {
       const values: unknown[] = [username, limit + 1];
@@ -27,39 +55,19 @@ export function eventOperations({ query }: EngineContext): Operations<'listEvent
         // Once more without seq: by that partitions are left out.
         where.push(`(v.created_at, v.seq) < (${at}, ${bind(seq)}) AND v.created_at <= ${at}`);
       }
-      // Events and what became of their deliveries as of one moment; of each event's by queue_event and delivery_event.
       const rows = await query<ListedRow>(
-        `SELECT e.*, made.* FROM (
-           SELECT v.username, v.seq, v.event_id, v.event, v.timestamp, v.created_at, v.deliveries, v.skipped
-           FROM ${from} WHERE ${where.join(' AND ')}
-           ORDER BY v.created_at DESC, v.seq DESC LIMIT $2
-         ) e
-         CROSS JOIN LATERAL (
-           SELECT count(*) FILTER (WHERE t.status = 'pending') AS pending,
-                  count(*) FILTER (WHERE t.status = 'delivered') AS delivered,
-                  count(*) FILTER (WHERE t.status = 'dead') AS dead,
-                  count(*) FILTER (WHERE t.status = 'cancelled') AS cancelled
-           FROM (
-             SELECT 'pending' AS status FROM posthorn.queue q
-             WHERE q.username = e.username AND q.event_id = e.event_id AND q.event_seq = e.seq
-             UNION ALL
-             SELECT d.status FROM posthorn.delivery d
-             WHERE d.username = e.username AND d.event_id = e.event_id AND d.event_at = e.created_at
-               AND d.event_seq = e.seq
-           ) t
-         ) made
-         WHERE ${ACCOUNT_EXISTS} ORDER BY e.created_at DESC, e.seq DESC`,
+        `SELECT v.seq, v.event_id, v.event, v.timestamp, v.created_at, v.deliveries, v.skipped
+         FROM ${from} WHERE ${where.join(' AND ')} AND ${ACCOUNT_EXISTS}
+         ORDER BY v.created_at DESC, v.seq DESC LIMIT $2`,
         values,
       );
+      const countsOf = await countDeliveries(username, rows);
       return pageOf(
         'events',
         rows,
         limit,
         (row) => [row.created_at, row.seq],
-        (row) => {
-          const { pending, delivered, dead, cancelled } = row;
-          return toEventSummary(row, { pending, delivered, dead, cancelled });
-        },
+        (row) => toEventSummary(row, countsOf.get(row.seq) ?? NONE),
       );
     },
 

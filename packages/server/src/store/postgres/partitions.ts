@@ -16,7 +16,7 @@ const LOCK_TIMEOUT = `SET LOCAL lock_timeout = '500ms'`;
 const PAGES_A_STEP = 512;
 
 /** The lock under which history is purged, within a transaction: "purg" in ASCII. */
-const PURGE_LOCK = '0x70757267';
+const PURGE_LOCK = `${0x70757267}, 0`;
 
 /** Couldn't get a lock in time; was given up for another's sake. */
 const BUSY = new Set(['55P03', '40P01']);
@@ -32,18 +32,18 @@ export interface Day {
 
 /** True when no other node is purging; then none is until the end of the transaction. */
 export async function takePurgeLock(sql: Sql): Promise<boolean> {
-  const [row] = await sql.query<{ held: boolean }>(
-    `SELECT pg_try_advisory_xact_lock(${Number(PURGE_LOCK)}, 0) AS held`,
-  );
+  const [row] = await sql.query<{ held: boolean }>(`SELECT pg_try_advisory_xact_lock(${PURGE_LOCK}) AS held`);
   return row?.held === true;
 }
 
-/** Runs one transaction under the purge's lock; null when another node purges or a lock wasn't had in time. */
+/** Runs one transaction under the purge's lock; null when that or another lock wasn't had in time. */
 async function tryAlone<T>(context: EngineContext, run: (sql: Sql) => Promise<T>): Promise<T | null> {
   try {
     return await context.transaction(async (sql) => {
       await sql.query(LOCK_TIMEOUT);
-      return (await takePurgeLock(sql)) ? run(sql) : null;
+      // The steps of another node's purge are short.
+      await sql.query(`SELECT pg_advisory_xact_lock(${PURGE_LOCK})`);
+      return run(sql);
     });
   } catch (error) {
     if (BUSY.has(sqlStateOf(error) ?? '')) return null;
@@ -52,11 +52,11 @@ async function tryAlone<T>(context: EngineContext, run: (sql: Sql) => Promise<T>
 }
 
 /**
- * Makes the partitions of today and the next days where they are missing. A day whose first rows are in the default
- * partitions already stays there.
+ * The days from today on whose partitions have to be made, unix ms. A day whose first rows are in the default partitions
+ * already stays there.
  */
-export async function makePartitions(context: EngineContext): Promise<void> {
-  const missing = await context.query<{ at: number }>(
+export async function missingDays(sql: Sql): Promise<number[]> {
+  const rows = await sql.query<{ at: number }>(
     `WITH t AS MATERIALIZED (SELECT posthorn.now_ms() AS now), day AS (
        SELECT t.now - t.now % ${DAY_MS} + n * ${DAY_MS} AS at FROM t, generate_series(0, ${DAYS_AHEAD}) n
      )
@@ -66,16 +66,20 @@ export async function makePartitions(context: EngineContext): Promise<void> {
        AND NOT EXISTS (SELECT 1 FROM posthorn.delivery_default WHERE event_at >= at AND event_at < at + ${DAY_MS})
        AND NOT EXISTS (SELECT 1 FROM posthorn.attempt_default WHERE event_at >= at AND event_at < at + ${DAY_MS})`,
   );
-  if (missing.length === 0) return;
-  await tryAlone(context, async (sql) => {
+  return rows.map(({ at }) => at);
+}
+
+/** Makes the partitions of days; false when the tables can't be had now. */
+export async function makeDays(context: EngineContext, days: readonly number[]): Promise<boolean> {
+  const done = await tryAlone(context, async (sql) => {
     // In the order in which settlements take them.
     await sql.query(
       'LOCK TABLE ONLY posthorn.delivery, ONLY posthorn.attempt, ONLY posthorn.event IN ACCESS EXCLUSIVE MODE',
     );
-    await sql.query('SELECT posthorn.add_partitions(at) FROM unnest($1::bigint[]) at', [
-      missing.map(({ at }) => at),
-    ]);
+    await sql.query('SELECT posthorn.add_partitions(at) FROM unnest($1::bigint[]) at', [days]);
+    return true;
   });
+  return done === true;
 }
 
 /** The days with partitions that begin before a time (unix ms), oldest first. */
@@ -125,7 +129,7 @@ export async function survivorsOfDay(
 
 /**
  * Empties a day that is over in one go, but for the deliveries that are unfinished or ended at `before` or later, their
- * events and attempts. Answers how many events' ids it made free; null when it has to be tried again.
+ * events and attempts. Answers how many events' ids it made free; null when its tables can't be had now.
  *
  * The keys go first, step by step: an event without its key is still whole, but for being found by its id, while a key
  * without its event would stand in the way of whoever publishes that id. Then nobody may write to the day's tables
@@ -139,9 +143,7 @@ export async function truncateDay(context: EngineContext, day: Day, before: numb
   );
   let freed = 0;
   for (let page = 0; page < (size?.pages ?? 0); page += PAGES_A_STEP) {
-    const keys = await tryAlone(context, (sql) => freeKeys(sql, day, before, page));
-    if (keys === null) return null;
-    freed += keys;
+    freed += await context.transaction((sql) => freeKeys(sql, day, before, page));
   }
   const done = await tryAlone(context, async (sql) => {
     await sql.query(LOOK_UP_BY_INDEX);
@@ -189,10 +191,10 @@ async function freeKeys(sql: Sql, { name }: Day, before: number, page: number): 
        WHERE e.ctid >= '(${page},0)'::tid AND e.ctid < '(${page + PAGES_A_STEP},0)'::tid
          AND k.username = e.username AND k.event_id = e.event_id AND k.seq = e.seq
          AND NOT EXISTS (SELECT 1 FROM posthorn.queue q
-           WHERE q.username = e.username AND q.event_id = e.event_id AND q.event_seq = e.seq)
+           WHERE q.username = e.username AND q.event_id = e.event_id AND q.event_seq = e.seq OFFSET 0)
          AND NOT EXISTS (SELECT 1 FROM posthorn.delivery_${name} d
            WHERE d.username = e.username AND d.event_id = e.event_id AND d.event_seq = e.seq
-             AND d.completed_at >= $1)
+             AND d.completed_at >= $1 OFFSET 0)
        RETURNING 1
      )
      SELECT count(*) AS freed FROM freed`,
@@ -201,7 +203,7 @@ async function freeKeys(sql: Sql, { name }: Day, before: number, page: number): 
   return row?.freed ?? 0;
 }
 
-/** Drops a day's partitions and moves what they still hold to the default ones; false when it has to be tried again. */
+/** Drops a day's partitions and moves what they still hold to the default ones; false when they can't be had now. */
 export async function dropDay(context: EngineContext, { name }: Day): Promise<boolean> {
   const done = await tryAlone(context, async (sql) => {
     // One statement: everybody waits for it.

@@ -1,11 +1,13 @@
 import { STAT_INTERVAL_MS, STAT_MINUTES_KEPT_MS } from '../statistics.ts';
 import type { EngineContext, Operations, Sql } from './engine.ts';
+import { sqlStateOf } from './failures.ts';
 import {
   type Day,
   daysBefore,
   dropDay,
   LOOK_UP_BY_INDEX,
-  makePartitions,
+  makeDays,
+  missingDays,
   sizeOfDay,
   survivorsOfDay,
   takePurgeLock,
@@ -35,6 +37,15 @@ const ACCOUNT_TABLES: [name: string, storage: 'partitioned' | 'plain'][] = [
   ['api_key', 'plain'],
   ['stat', 'plain'],
 ];
+
+/**
+ * After how long partitions are tried for again whose locks couldn't be had: whoever reads them for so long, a backup for
+ * example, mustn't make everybody else wait each minute.
+ */
+const PARTITIONS_AGAIN_MS = 10 * 60_000;
+
+/** Another node dropped the day meanwhile. */
+const UNDEFINED_TABLE = '42P01';
 
 /** Looks for a transaction that may still have published for a deleted account: so often, and so long in between. */
 const LOOKS_FOR_OLDER = 10;
@@ -151,10 +162,11 @@ async function purgePart(sql: Sql, part: string, before: number, limit: number):
 }
 
 async function purgeEvents(sql: Sql, part: string, before: number, limit: number): Promise<number> {
+  // Fenced by OFFSET 0: each look-up is planned by itself and takes the index on the event's id.
   const undelivered = `NOT EXISTS (SELECT 1 FROM posthorn.queue q
-      WHERE q.username = e.username AND q.event_id = e.event_id AND q.event_seq = e.seq)
+      WHERE q.username = e.username AND q.event_id = e.event_id AND q.event_seq = e.seq OFFSET 0)
     AND NOT EXISTS (SELECT 1 FROM posthorn.delivery_${part} d
-      WHERE d.username = e.username AND d.event_id = e.event_id AND d.event_seq = e.seq)`;
+      WHERE d.username = e.username AND d.event_id = e.event_id AND d.event_seq = e.seq OFFSET 0)`;
   const held = await sql.query<{ place: string }>(
     `SELECT e.ctid::text AS place FROM posthorn.event_${part} e WHERE e.created_at < $1 AND ${undelivered}
      LIMIT $2 FOR UPDATE OF e SKIP LOCKED`,
@@ -178,8 +190,7 @@ async function purgeEvents(sql: Sql, part: string, before: number, limit: number
 
 // ---------------------------------------------------------------- the rest
 
-async function purgeRest(sql: Sql, before: number, limit: number): Promise<number> {
-  const now = await nowOf(sql);
+async function purgeRest(sql: Sql, before: number, limit: number, now: number): Promise<number> {
   const statBefore = before - (before % STAT_INTERVAL_MS) - HOUR_MS;
   let deleted = await deleteRows(sql, 'posthorn.stat', 'at < $2', limit, [statBefore]);
   deleted += await deleteRows(sql, 'posthorn.replay', `created_at < $2 AND status <> 'running'`, limit, [
@@ -190,9 +201,9 @@ async function purgeRest(sql: Sql, before: number, limit: number): Promise<numbe
     'posthorn.endpoint',
     `status = 'deleted' AND deleted_at < $2
      AND NOT EXISTS (SELECT 1 FROM posthorn.queue q
-       WHERE q.username = endpoint.username AND q.endpoint_id = endpoint.endpoint_id)
+       WHERE q.username = endpoint.username AND q.endpoint_id = endpoint.endpoint_id OFFSET 0)
      AND NOT EXISTS (SELECT 1 FROM posthorn.delivery d
-       WHERE d.username = endpoint.username AND d.endpoint_id = endpoint.endpoint_id)`,
+       WHERE d.username = endpoint.username AND d.endpoint_id = endpoint.endpoint_id OFFSET 0)`,
     limit,
     [before],
   );
@@ -263,6 +274,8 @@ export function purgeOperations(context: EngineContext): Operations<'purge'> {
    * time that has passed never will be, for it ends later: so such a time is gone through once.
    */
   let done = Number.NEGATIVE_INFINITY;
+  /** When partitions may be tried for again, by the store's clock. */
+  let partitionsAt = Number.NEGATIVE_INFINITY;
 
   /** Runs one transaction of the purge; null when another node purges. */
   function alone<T>(run: (sql: Sql) => Promise<T>): Promise<T | null> {
@@ -282,23 +295,23 @@ export function purgeOperations(context: EngineContext): Operations<'purge'> {
     return null;
   }
 
-  /** Drops the days of which nothing more is to be deleted; false when one has to be tried again. */
+  /** Drops the days of which nothing more is to be deleted; false when the tables of one can't be had now. */
   async function dropDays(days: readonly Day[], before: number): Promise<boolean> {
-    let dropped = true;
     for (const day of days) {
       if (day.to > before || (await sizeOfDay(context, day, MOVED_ROWS + 1)) > MOVED_ROWS) continue;
-      dropped = (await dropDay(context, day)) && dropped;
+      if (!(await dropDay(context, day))) return false;
     }
-    return dropped;
+    return true;
   }
 
-  /** Answers how many rows it deleted; null when another node purges. */
-  async function purgeHistory(before: number, limit: number): Promise<number | null> {
+  async function purgeDays(before: number, limit: number, now: number): Promise<number> {
     const days = await daysBefore(context, before);
     const big = await bigDay(days, before);
     if (big !== null) {
+      if (now < partitionsAt) return 0;
       const freed = await truncateDay(context, big, before);
-      return freed === null ? null : Math.max(1, freed);
+      if (freed === null) partitionsAt = now + PARTITIONS_AGAIN_MS;
+      return freed === null ? 0 : Math.max(1, freed);
     }
     const deleted = await alone(async (sql) => {
       let gone = 0;
@@ -307,21 +320,38 @@ export function purgeOperations(context: EngineContext): Operations<'purge'> {
       }
       return gone;
     });
-    if (deleted === 0 && (await dropDays(days, before)) && before <= (await nowOf(context))) done = before;
-    return deleted;
+    if (deleted !== 0) return deleted ?? 0;
+    if (now < partitionsAt) return 0;
+    if (!(await dropDays(days, before))) partitionsAt = now + PARTITIONS_AGAIN_MS;
+    else if (before <= now) done = before;
+    return 0;
+  }
+
+  async function purgeHistory(before: number, limit: number, now: number): Promise<number> {
+    try {
+      return await purgeDays(before, limit, now);
+    } catch (error) {
+      if (sqlStateOf(error) === UNDEFINED_TABLE) return 0;
+      throw error;
+    }
   }
 
   return {
     async purge(before, limit) {
-      await makePartitions(context);
+      const now = await nowOf(context);
+      if (now >= partitionsAt) {
+        const missing = await missingDays(context);
+        if (missing.length > 0 && !(await makeDays(context, missing)))
+          partitionsAt = now + PARTITIONS_AGAIN_MS;
+      }
       let deleted = await alone((sql) => purgeAccounts(sql, limit));
       if (deleted === null) return { deleted: 0, more: false };
       if (deleted < limit && before > done) {
-        deleted += (await purgeHistory(before, limit - deleted)) ?? 0;
+        deleted += await purgeHistory(before, limit - deleted, now);
       }
       if (deleted < limit) {
         const left = limit - deleted;
-        deleted += (await alone((sql) => purgeRest(sql, before, left))) ?? 0;
+        deleted += (await alone((sql) => purgeRest(sql, before, left, now))) ?? 0;
       }
       for (let looks = 0; deleted === 0 && looks < LOOKS_FOR_OLDER; looks++) {
         const waiting = await context.query(

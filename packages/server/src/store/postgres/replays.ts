@@ -9,15 +9,19 @@ const DAY_MS = 86_400_000;
 /** Class of the advisory locks under which one node at a time steps replays to an endpoint: "rply" in ASCII. */
 const ENDPOINT_LOCK_CLASS = 0x72706c79;
 
+/*
+ * Fenced by OFFSET 0: each look-up is planned by itself and takes its index, whatever statistics say of the rest.
+ */
+
 /** An event that the endpoint $2 subscribes to now and that no endpoint was singled out for but this one. */
 const SUBSCRIBED = `(v.only_endpoint_id IS NULL OR v.only_endpoint_id = $2)
   AND EXISTS (SELECT 1 FROM posthorn.subscription s
-    WHERE s.username = v.username AND s.event = v.event AND s.endpoint_id = $2)`;
+    WHERE s.username = v.username AND s.event = v.event AND s.endpoint_id = $2 OFFSET 0)`;
 const IN_QUEUE = `EXISTS (SELECT 1 FROM posthorn.queue q
-  WHERE q.username = v.username AND q.event_id = v.event_id AND q.event_seq = v.seq AND q.endpoint_id = $2)`;
+  WHERE q.username = v.username AND q.event_id = v.event_id AND q.event_seq = v.seq AND q.endpoint_id = $2 OFFSET 0)`;
 const IN_HISTORY = `EXISTS (SELECT 1 FROM posthorn.delivery d
   WHERE d.username = v.username AND d.event_id = v.event_id AND d.event_at = v.created_at AND d.event_seq = v.seq
-    AND d.endpoint_id = $2)`;
+    AND d.endpoint_id = $2 OFFSET 0)`;
 
 /** Which events `v` a walk of `missing` or `all` takes. */
 const EVENT_MATCH = {

@@ -1,10 +1,10 @@
 import { KEY_COLUMN, STAT_INTERVAL_MS, type StatRow, summariseAll } from '../statistics.ts';
 import type { QueueDepth } from '../store.ts';
-import type { EngineContext, Operations } from './engine.ts';
+import type { EngineContext, Operations, Sql } from './engine.ts';
 
 /** A queue of at most so many deliveries is counted. */
 const COUNTED_ROWS = 20_000;
-/** Of a longer one so many pages are read, of 30 to 40 deliveries each. */
+/** Of a longer one at least so many pages are read, of 30 to 40 deliveries each, and fewer than twice as many. */
 const SAMPLED_PAGES = 1_000;
 /** Lanes that are asked for their oldest due delivery when the queue is long, those that come next first. */
 const SAMPLED_LANES = 1_000;
@@ -17,36 +17,43 @@ const COUNTS = `count(*) AS total,
   count(*) FILTER (WHERE q.leased AND q.due_at > t.now) AS leased,
   coalesce(max(t.now - q.due_at) FILTER (WHERE q.due_at <= t.now), 0) AS oldest_due_ms`;
 
-export function statsOperations({ query }: EngineContext): Operations<'stats' | 'queueDepth'> {
-  /** From some pages of the table, always the same ones as long as it doesn't grow: the numbers don't flicker. */
-  async function estimatedDepth(): Promise<QueueDepth> {
-    const [row] = await query<DepthRow & { share: number }>(
+export function statsOperations({ query, transaction }: EngineContext): Operations<'stats' | 'queueDepth'> {
+  /** From pages at equal distances: the numbers don't flicker from one look to the next. */
+  async function estimatedDepth(sql: Sql): Promise<QueueDepth> {
+    // What PostgreSQL believes of these pages makes it compile the statement, which takes longer than to run it.
+    await sql.query('SET LOCAL jit = off');
+    const [row] = await sql.query<DepthRow & { distance: number }>(
       `WITH t AS MATERIALIZED (SELECT posthorn.now_ms() AS now),
-       part AS MATERIALIZED (
-         SELECT least(1, ${SAMPLED_PAGES} * current_setting('block_size')::float8
-                         / greatest(1, pg_relation_size('posthorn.queue'))) AS share
+       size AS MATERIALIZED (
+         SELECT pg_relation_size('posthorn.queue') / current_setting('block_size')::bigint AS pages
        ),
-       lane AS (
+       page AS MATERIALIZED (
+         SELECT greatest(1, size.pages / ${SAMPLED_PAGES}) AS distance FROM size
+       ),
+       lane AS MATERIALIZED (
          SELECT username, endpoint_id FROM posthorn.lane
          WHERE next_at IS NOT NULL AND NOT parked ORDER BY next_at LIMIT ${SAMPLED_LANES}
+       ),
+       counted AS (
+         SELECT ${COUNTS}
+         FROM t, size, page, generate_series(0, size.pages - 1, page.distance) n
+         CROSS JOIN LATERAL (
+           SELECT leased, due_at FROM posthorn.queue
+           WHERE ctid >= format('(%s,0)', n)::tid AND ctid < format('(%s,0)', n + 1)::tid OFFSET 0
+         ) q
+       ),
+       oldest AS (
+         SELECT max(t.now - first.due_at) AS ms FROM t, lane CROSS JOIN LATERAL (
+           SELECT due_at FROM posthorn.queue
+           WHERE username = lane.username AND endpoint_id = lane.endpoint_id AND NOT leased
+           ORDER BY due_at LIMIT 1
+         ) first
        )
-       SELECT c.*, part.share, greatest(c.oldest_due_ms, (
-         SELECT max(t.now - first.due_at) FROM lane CROSS JOIN LATERAL (
-           SELECT min(q.due_at) AS due_at FROM posthorn.queue q
-           WHERE q.username = lane.username AND q.endpoint_id = lane.endpoint_id AND NOT q.leased) first
-       )) AS oldest_due_ms
-       FROM t, part, LATERAL (
-         SELECT ${COUNTS} FROM posthorn.queue q TABLESAMPLE SYSTEM (100 * (SELECT share FROM part)) REPEATABLE (0)
-       ) c`,
+       SELECT counted.*, page.distance, greatest(0, counted.oldest_due_ms, oldest.ms) AS oldest_due_ms
+       FROM counted, page, oldest`,
     );
-    const { share = 1, scheduled = 0, due = 0, leased = 0, oldest_due_ms = 0 } = row ?? {};
-    const scaled = (count: number) => Math.round(count / share);
-    return {
-      scheduled: scaled(scheduled),
-      due: scaled(due),
-      leased: scaled(leased),
-      oldestDueMs: Math.max(0, oldest_due_ms),
-    };
+    const { distance = 1, scheduled = 0, due = 0, leased = 0, oldest_due_ms: oldestDueMs = 0 } = row ?? {};
+    return { scheduled: scheduled * distance, due: due * distance, leased: leased * distance, oldestDueMs };
   }
 
   return {
@@ -76,7 +83,7 @@ export function statsOperations({ query }: EngineContext): Operations<'stats' | 
          SELECT ${COUNTS} FROM t, (SELECT leased, due_at FROM posthorn.queue LIMIT ${COUNTED_ROWS + 1}) q`,
       );
       const { total = 0, scheduled = 0, due = 0, leased = 0, oldest_due_ms = 0 } = row ?? {};
-      if (total > COUNTED_ROWS) return estimatedDepth();
+      if (total > COUNTED_ROWS) return transaction(estimatedDepth);
       return { scheduled, due, leased, oldestDueMs: oldest_due_ms };
     },
   };
