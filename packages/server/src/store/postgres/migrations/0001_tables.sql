@@ -176,6 +176,7 @@ CREATE TABLE posthorn.delivery (
 ) PARTITION BY RANGE (event_at);
 CREATE INDEX delivery_account ON posthorn.delivery (username, delivery_id);
 CREATE INDEX delivery_endpoint ON posthorn.delivery (username, endpoint_id, delivery_id);
+CREATE INDEX delivery_type_of ON posthorn.delivery (username, event, delivery_id);
 CREATE INDEX delivery_event ON posthorn.delivery (username, event_id);
 CREATE INDEX delivery_failed ON posthorn.delivery (username, delivery_id) WHERE status <> 'delivered';
 CREATE TABLE posthorn.delivery_default PARTITION OF posthorn.delivery DEFAULT;
