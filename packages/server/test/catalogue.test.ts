@@ -12,6 +12,7 @@ import {
 } from '../src/catalogue/index.ts';
 import { PosthornError } from '../src/errors.ts';
 import type { EventType, Json, JsonObject } from '../src/model.ts';
+import { ManualClock } from './support/manual-clock.ts';
 
 /** Wire contract, section 3: the order, categories and descriptions that clients see. */
 const CONTRACT: [name: string, category: string, description: string][] = [
@@ -591,5 +592,49 @@ describe('refresh', () => {
     store.failure = new PosthornError('unavailable', 'database gone');
     assert.equal((await refusal(() => catalogue.refresh())).kind, 'unavailable');
     assert.ok(catalogue.has('order.paid'));
+  });
+});
+
+describe('a look for unknown names', () => {
+  const clock = new ManualClock();
+  let own: Catalogue;
+
+  beforeEach(async () => {
+    own = new Catalogue(store, clock);
+    await own.load();
+  });
+
+  test('finds what another node added, in one read for all who ask at once', async () => {
+    const other = new Catalogue(store);
+    await other.put(ORDER_PAID);
+    const before = store.reads;
+    await Promise.all([own.lookFor(['order.paid']), own.lookFor(['order.lost', 'generated_video_failed'])]);
+    assert.equal(store.reads, before + 1);
+    assert.ok(own.has('order.paid'));
+  });
+
+  test('reads nothing when all names are known', async () => {
+    const before = store.reads;
+    await own.lookFor(['generated_video_failed', 'generated_video_success']);
+    await own.lookFor([]);
+    assert.equal(store.reads, before);
+  });
+
+  test('is made once a second at most, whatever is asked', async () => {
+    const before = store.reads;
+    for (let n = 0; n < 10; n++) await own.lookFor([`unknown.${n}`]);
+    assert.equal(store.reads, before + 1);
+    clock.advance(1_000);
+    await own.lookFor(['unknown.0']);
+    assert.equal(store.reads, before + 2);
+  });
+
+  test('that fails says so, and the next one looks again', async () => {
+    store.failure = new PosthornError('unavailable', 'database gone');
+    assert.equal((await refusal(() => own.lookFor(['order.paid']))).kind, 'unavailable');
+    store.failure = null;
+    await new Catalogue(store).put(ORDER_PAID);
+    await own.lookFor(['order.paid']);
+    assert.ok(own.has('order.paid'));
   });
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
-import { Janitor } from '../src/delivery/janitor.ts';
+import { Janitor, type JanitorOptions } from '../src/delivery/janitor.ts';
 import { ManualClock } from './support/manual-clock.ts';
 
 const DAY_MS = 86_400_000;
@@ -26,7 +26,11 @@ beforeEach(() => {
   dueCalls = 0;
   jumps = [];
   errors = [];
-  janitor = new Janitor({
+  janitor = newJanitor();
+});
+
+function newJanitor(changes: Partial<JanitorOptions> = {}): Janitor {
+  return new Janitor({
     store: {
       purge: async (before, limit) => {
         purges.push({ before, limit });
@@ -46,8 +50,9 @@ beforeEach(() => {
     },
     onClockJump: (jumpMs) => jumps.push(jumpMs),
     onError: (_message, error) => errors.push(error),
+    ...changes,
   });
-});
+}
 
 /** Lets every promise that can settle do so. */
 const settled = () => new Promise((resolve) => setImmediate(resolve));
@@ -129,6 +134,28 @@ describe('a jump of the machine’s clock', () => {
     clock.jump(4_000);
     await pass(10_000);
     assert.deepEqual(jumps, []);
+  });
+});
+
+describe('beside other nodes', () => {
+  it('history goes in whole steps of the calendar', async () => {
+    newJanitor({ purgeStepMs: DAY_MS }).start();
+    await settled();
+    const [purge] = purges;
+    assert.equal((purge?.before ?? 1) % DAY_MS, 0);
+    const kept = clock.now() - (purge?.before ?? 0);
+    assert.ok(kept >= 30 * DAY_MS && kept < 31 * DAY_MS, `${kept} ms are kept`);
+  });
+
+  it('replays that others have begun are looked for', async () => {
+    newJanitor({ replayPollMs: 1_000 }).start();
+    await settled();
+    await pass(1_000);
+    assert.equal(advances.length, 2);
+    replay = { made: 100, running: true };
+    await pass(1_000);
+    await pass(200);
+    assert.deepEqual([advances.length, dueCalls], [4, 2]);
   });
 });
 

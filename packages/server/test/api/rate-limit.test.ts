@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
-import { testApp } from '../support/app.ts';
+import { unavailable } from '../../src/errors.ts';
+import { overriding, testApp } from '../support/app.ts';
 
 const ENDPOINT = { url: 'https://example.com/', events: ['generated_video_success'] };
 
@@ -41,6 +42,43 @@ describe('the rate limit', () => {
     );
     assert.equal(answers.filter((answer) => answer.status === 200).length, 20);
     assert.equal(answers.filter((answer) => answer.status === 429).length, 5);
+  });
+
+  it('asks the store no more for a key that is over it, until its window ends', async (t) => {
+    let asked = 0;
+    const api = await testApp({
+      settings: { rateLimitPostPerMinute: 2 },
+      wrapStore: (store) =>
+        overriding(store, {
+          countRequest: (name, windowMs) => {
+            asked += 1;
+            return store.countRequest(name, windowMs);
+          },
+        }),
+    });
+    t.after(() => api.close());
+    const { key } = await api.createAccount();
+    const post = () => api.request('POST', '/v2/endpoint', { key, body: {} });
+    for (let n = 0; n < 10; n++) await post();
+    assert.equal(asked, 3);
+    api.clock.advance(59_500);
+    const refused = await post();
+    assert.deepEqual([refused.status, refused.headers['retry-after'], asked], [429, '1', 3]);
+    api.clock.advance(500);
+    assert.equal((await post()).code, 40000);
+    assert.equal(asked, 4);
+  });
+
+  it('refuses with 503 while nobody can count', async (t) => {
+    const api = await testApp({
+      settings: { rateLimitPostPerMinute: 2 },
+      wrapStore: (store) =>
+        overriding(store, { countRequest: () => Promise.reject(unavailable('the database is away')) }),
+    });
+    t.after(() => api.close());
+    const { key } = await api.createAccount();
+    const { status, code, headers } = await api.request('POST', '/v2/endpoint', { key, body: ENDPOINT });
+    assert.deepEqual([status, code, headers['retry-after']], [503, 50000, '1']);
   });
 
   it('leaves other methods, other keys and operator-level keys alone', async (t) => {

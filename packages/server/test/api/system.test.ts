@@ -4,6 +4,30 @@ import { describe, it } from 'node:test';
 import { unavailable } from '../../src/errors.ts';
 import { overriding, testApp } from '../support/app.ts';
 
+describe('a node without the API', () => {
+  it('has health, readiness and metrics, and says of all else where it is', async (t) => {
+    const metrics = { contentType: 'text/plain; version=0.0.4', render: async () => 'attempts 1\n' };
+    const api = await testApp({ surface: 'health', metrics });
+    t.after(() => api.close());
+    for (const path of ['/healthz', '/readyz']) {
+      assert.equal((await api.request('GET', path)).status, 200);
+    }
+    assert.equal((await api.app.inject({ method: 'GET', url: '/metrics' })).body, 'attempts 1\n');
+    for (const [method, path] of [
+      ['GET', '/v2/accounts'],
+      ['POST', '/v2/publish'],
+      ['GET', '/open/v2/events'],
+      ['GET', '/v1/whoami'],
+      ['GET', '/openapi.json'],
+      ['GET', '/docs'],
+    ] as const) {
+      const { status, code, msg } = await api.request(method, path, { key: api.operatorKey });
+      assert.deepEqual([status, code], [404, 10104], path);
+      assert.match(msg, /this node only delivers/);
+    }
+  });
+});
+
 describe('health and readiness', () => {
   it('need no key, and say when the store is out of reach', async (t) => {
     let down = false;

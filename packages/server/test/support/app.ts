@@ -47,6 +47,7 @@ export interface TestAppOptions {
   settings?: Partial<ApiSettings>;
   metrics?: ApiDeps['metrics'];
   ready?: ApiDeps['ready'];
+  surface?: NonNullable<ApiDeps['surface']>;
   /** Stands between the API and the real store, to make it fail. */
   wrapStore?: (store: Store) => Store;
 }
@@ -173,6 +174,7 @@ export async function testApp(options: TestAppOptions = {}): Promise<TestApp> {
     onRequestDone: (outcome) => outcomes.push(outcome),
     ...(options.metrics === undefined ? {} : { metrics: options.metrics }),
     ...(options.ready === undefined ? {} : { ready: options.ready }),
+    ...(options.surface === undefined ? {} : { surface: options.surface }),
   };
   const app = await buildApp(deps);
   await app.ready();
