@@ -1,8 +1,9 @@
 /** What `posthorn doctor` looks at in PostgreSQL. Nothing is changed there. */
 import { formatDatabaseUrl } from '../config-database.ts';
 import { parseEncryptionKey, Vault } from '../secrets.ts';
-import { pendingMigrations, readMigrations } from '../store/migrate.ts';
+import { type AppliedMigration, pendingMigrations, readMigrations } from '../store/migrate.ts';
 import { type DedicatedConnection, PostgresPool } from '../store/postgres/connection.ts';
+import { sqlStateOf } from '../store/postgres/failures.ts';
 import { appliedSchema, MIGRATIONS } from '../store/postgres/migrate.ts';
 import type { Check } from './doctor-checks.ts';
 
@@ -12,6 +13,7 @@ const CLOCK_NOTICEABLE_MS = 1_000;
 const CLOCK_WRONG_MS = 10_000;
 const NOTICE_TIMEOUT_MS = 1_000;
 const NOTICE_CHANNEL = 'posthorn_doctor';
+const INSUFFICIENT_PRIVILEGE = '42501';
 
 interface Server {
   version: string;
@@ -36,15 +38,16 @@ export async function checkPostgres({ url, poolSize, encryptionKey }: PostgresTo
   } catch (error) {
     return [wrong('database', (error as Error).message, 'correct POSTHORN_DATABASE_URL')];
   }
+  const checks: Check[] = [];
   try {
     const startedAt = performance.now();
     const server = await describeServer(pool);
     const tookMs = Math.round(performance.now() - startedAt);
-    const checks = [
+    checks.push(
       ok('database', `${shown} answers within ${tookMs} ms`),
       checkVersion(server),
       checkEncoding(server),
-    ];
+    );
     if (server.standby) {
       checks.push(
         wrong('primary', 'the server is a standby, which only reads', 'give the address of its primary'),
@@ -52,8 +55,9 @@ export async function checkPostgres({ url, poolSize, encryptionKey }: PostgresTo
     }
     if (checks.some(({ status }) => status === 'wrong')) return checks;
     const schema = await checkSchema(url);
-    checks.push(schema, await checkRights(pool, schema.status !== 'skipped'));
-    if (schema.status === 'ok') checks.push(await checkKey(pool, encryptionKey));
+    const rights = await checkRights(pool, schema.status !== 'skipped');
+    checks.push(schema, rights);
+    if (schema.status === 'ok' && rights.status === 'ok') checks.push(await checkKey(pool, encryptionKey));
     checks.push(
       await checkDatabaseClock(pool),
       await checkNotices(pool),
@@ -61,13 +65,10 @@ export async function checkPostgres({ url, poolSize, encryptionKey }: PostgresTo
     );
     return checks;
   } catch (error) {
-    return [
-      wrong(
-        'database',
-        `${shown} can't be used: ${(error as Error).message}`,
-        'see that PostgreSQL runs and lets this machine in; check host, port, user, password and database of POSTHORN_DATABASE_URL',
-      ),
-    ];
+    const { message } = error as Error;
+    const fix =
+      'see that PostgreSQL runs and lets this machine in; check host, port, user, password and database of POSTHORN_DATABASE_URL';
+    return [...checks, wrong('database', `${shown} can't be used: ${message}`, fix)];
   } finally {
     await pool.close();
   }
@@ -93,7 +94,13 @@ function checkEncoding({ encoding }: Server): Check {
 
 async function checkSchema(url: string): Promise<Check> {
   const known = readMigrations(MIGRATIONS);
-  const applied = await appliedSchema(url);
+  let applied: AppliedMigration[];
+  try {
+    applied = await appliedSchema(url);
+  } catch (error) {
+    if (sqlStateOf(error) !== INSUFFICIENT_PRIVILEGE) throw error;
+    return wrong('schema', 'this user may not read it', 'connect as the owner of the schema posthorn');
+  }
   if (applied.length === 0) {
     return { check: 'schema', status: 'skipped', detail: 'is made at the first start', fix: null };
   }
