@@ -75,8 +75,7 @@ function refusalOf(error: unknown): unknown {
     case '42501':
       return because(
         'client',
-        "the client's user may not publish: GRANT USAGE ON SCHEMA posthorn and EXECUTE ON FUNCTION " +
-          'posthorn.publish(text, text, jsonb, text) to it',
+        "the client's user may not publish: run `posthorn migrate --grant-publish <user>` as the owner of the schema",
       );
     default:
       return error;

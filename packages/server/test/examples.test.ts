@@ -1,6 +1,6 @@
 /** Each example runs as its reader runs it: in a process of its own, on the built package. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { text as textOf } from 'node:stream/consumers';
@@ -42,8 +42,13 @@ function assertShown({ code, stdout, stderr }: Outcome, ...lines: RegExp[]): voi
 
 describe('examples', { timeout: 4 * LONGEST_RUN_MS }, () => {
   before(() => {
-    const built = new URL('packages/server/dist/index.js', ROOT);
-    assert.ok(existsSync(built), 'the examples use the built package: run `npm run build` first');
+    // `npm test` has built it; whoever runs this file alone after a change has to.
+    if (existsSync(new URL('packages/server/dist/index.js', ROOT))) return;
+    const built = spawnSync(process.execPath, ['scripts/build.ts'], {
+      cwd: fileURLToPath(ROOT),
+      encoding: 'utf8',
+    });
+    assert.equal(built.status, 0, `${built.stdout}${built.stderr}`);
   });
 
   async function withPostgres(example: string, judge: (outcome: Outcome) => void, runs = 1): Promise<void> {

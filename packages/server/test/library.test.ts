@@ -545,11 +545,7 @@ describe('publish with a client', TIME_LIMIT, () => {
     cleanups.push(() => elsewhere.query(`DROP ROLE ${role}`));
     cleanups.push(() => database.query(`DROP OWNED BY ${role}`));
     await client.query(`SET ROLE ${role}`);
-    await refused(
-      'invalid_parameter',
-      /GRANT USAGE ON SCHEMA posthorn/,
-      posthorn.publish(paid(), { client }),
-    );
+    await refused('invalid_parameter', /migrate --grant-publish/, posthorn.publish(paid(), { client }));
     await database.query(
       `GRANT USAGE ON SCHEMA posthorn TO ${role}; GRANT EXECUTE ON FUNCTION posthorn.publish(text, text, jsonb, text) TO ${role}`,
     );
