@@ -29,6 +29,7 @@ const KINDS: Record<string, ErrorKind> = {
   PH006: 'invalid_parameter',
   PH007: 'not_found',
   PH008: 'conflict',
+  PH009: 'unavailable',
 };
 
 /**

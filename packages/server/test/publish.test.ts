@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { idFactory } from '../src/clock.ts';
@@ -127,6 +128,14 @@ describe('the fingerprint', () => {
 
   test('is the same whatever the order of keys, at any depth', () => {
     assert.equal(of({ a: 1, b: { c: [1, 2], d: null } }), of({ b: { d: null, c: [1, 2] }, a: 1 }));
+  });
+
+  test('sorts keys by code points, as SQL does: beyond U+FFFF UTF-16 has another order', () => {
+    const canonical = 'order.paid\n{"a":{"\u{e000}":1,"\u{ffff}":2,"\u{10000}":3,"\u{1f600}":4}}';
+    const expected = createHash('sha256').update(canonical).digest('hex');
+    assert.equal(of({ a: { '\u{1f600}': 4, '\u{10000}': 3, '\u{ffff}': 2, '\u{e000}': 1 } }), expected);
+    // Halves of characters, which UTF-8 can't tell apart, stand in one order, too.
+    assert.equal(of({ '\ud800': 1, '\ud801': 2, '😀': 3 }), of({ '😀': 3, '\ud801': 2, '\ud800': 1 }));
   });
 
   test('does not depend on who publishes, the id and the time', () => {

@@ -14,6 +14,7 @@ interface MigrateOptions {
   from?: string;
   to?: string;
   verifyOnly?: boolean;
+  grantPublish?: string;
   json?: boolean;
 }
 
@@ -33,20 +34,22 @@ export function migrateCommand(program: Command, io: Io): void {
       .option('--from <url>', 'the SQLite file to move everything from: sqlite:<path>')
       .option('--to <url>', 'the empty PostgreSQL database to move to; its password may be in PGPASSWORD')
       .option('--verify-only', 'with --from and --to: compare both after a move, and change nothing')
+      .option('--grant-publish <role>', 'let this PostgreSQL role call posthorn.publish, and nothing else')
       .option('--json', 'print what was done as JSON'),
     'posthorn migrate',
     'posthorn migrate --database-url sqlite:/var/lib/posthorn/posthorn.db',
     'POSTHORN_DATABASE_URL=postgres://posthorn:secret@db/posthorn posthorn migrate',
     'posthorn migrate --from sqlite:./posthorn-data/posthorn.db --to postgres://posthorn@db/posthorn',
   ).action(async (options: MigrateOptions) => {
-    const { from: moveFrom, to: moveTo, verifyOnly = false, json = false } = options;
-    if (moveFrom !== undefined && moveTo !== undefined && options.databaseUrl === undefined) {
+    const { from: moveFrom, to: moveTo, verifyOnly = false, grantPublish: role, json = false } = options;
+    const isForOne = options.databaseUrl !== undefined || role !== undefined;
+    if (moveFrom !== undefined && moveTo !== undefined && !isForOne) {
       return moveCommand({ from: moveFrom, to: moveTo, verifyOnly, json }, io);
     }
     if (moveFrom !== undefined || moveTo !== undefined || verifyOnly) {
       throw new CommandError(
         'usage',
-        'a move needs --from sqlite:<path> and --to postgres://…, and no --database-url',
+        'a move needs --from sqlite:<path> and --to postgres://…, and neither --database-url nor --grant-publish',
       );
     }
     const location = loadDatabaseLocation({
@@ -55,9 +58,19 @@ export function migrateCommand(program: Command, io: Io): void {
       file: options.config,
       cwd: io.cwd,
     });
+    if (role !== undefined && location.engine === 'sqlite') {
+      throw new CommandError('usage', '--grant-publish is for PostgreSQL: on SQLite nobody publishes by SQL');
+    }
     const report = await migrateAt(location, io);
     const database = location.engine === 'sqlite' ? location.path : formatDatabaseUrl(location);
-    if (options.json) return printJson(io, { database, ...report });
+    if (role !== undefined && location.engine === 'postgres') {
+      const { grantPublish } = await import('../store/postgres/grants.ts');
+      await grantPublish(location.url, role);
+    }
+    if (json) {
+      const granted = role === undefined ? {} : { granted_publish: role };
+      return printJson(io, { database, ...report, ...granted });
+    }
     const { from, to, applied } = report;
     printLine(
       io.stdout,
@@ -65,6 +78,7 @@ export function migrateCommand(program: Command, io: Io): void {
         ? `${database} is up to date: schema version ${to}.`
         : `${database} went from schema version ${from} to ${to}: ${counted(applied.length, 'migration')}.`,
     );
+    if (role !== undefined) printLine(io.stdout, `The role ${role} may publish by SQL.`);
   });
 }
 

@@ -46,6 +46,8 @@ export async function migrate(pool: PostgresPool): Promise<MigrationReport> {
             [version, name, checksum],
           );
         }
+        // New functions are everybody's to call, so a role that may publish could call them.
+        if (pending.length > 0) await sql.query('REVOKE ALL ON ALL ROUTINES IN SCHEMA posthorn FROM PUBLIC');
         await sql.query(
           'SELECT posthorn.add_partitions(posthorn.now_ms() + day * $1) FROM generate_series(0, $2) day',
           [DAY_MS, DAYS_OF_PARTITIONS - 1],

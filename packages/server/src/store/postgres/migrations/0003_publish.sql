@@ -250,6 +250,7 @@ END $$;
 CREATE FUNCTION posthorn.publish(username text, event text, data jsonb, event_id text DEFAULT NULL) RETURNS text
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER
   SET search_path = pg_catalog, pg_temp
+  SET enable_seqscan = off
 AS $$
 DECLARE
   v_now bigint := posthorn.now_ms();
@@ -258,6 +259,7 @@ DECLARE
   v_missing text := CASE WHEN username IS NULL THEN 'username' WHEN event IS NULL THEN 'event'
                          WHEN data IS NULL THEN 'data' END;
   v_is_known boolean;
+  v_is_moving boolean;
   v_max_bytes bigint;
   v_sealed text;
   v_body text;
@@ -279,9 +281,14 @@ BEGIN
 
   SELECT EXISTS (SELECT 1 FROM posthorn.builtin_event_type t WHERE t.name = publish.event)
       OR EXISTS (SELECT 1 FROM posthorn.event_type t WHERE t.name = publish.event),
-    coalesce((SELECT m.value::bigint FROM posthorn.meta m WHERE m.name = 'max_body_bytes'), 262144)
-  INTO v_is_known, v_max_bytes;
-  IF NOT v_is_known THEN
+    coalesce((SELECT m.value::bigint FROM posthorn.meta m WHERE m.name = 'max_body_bytes'), 262144),
+    EXISTS (SELECT 1 FROM posthorn.meta m WHERE m.name = 'move' AND m.value::json ->> 'finishedAt' IS NULL)
+  INTO v_is_known, v_max_bytes, v_is_moving;
+  IF v_is_moving THEN
+    RAISE EXCEPTION USING ERRCODE = 'PH009',
+      MESSAGE = 'the database holds an unfinished move: publish again when it is finished',
+      HINT = 'Its operator runs posthorn migrate --from … --to … again, which goes on where it stopped.';
+  ELSIF NOT v_is_known THEN
     RAISE EXCEPTION USING ERRCODE = 'PH006', COLUMN = 'event',
       MESSAGE = 'event ' || to_json(event)::text || ' is not a known event type: GET /v2/events lists them';
   END IF;
@@ -325,12 +332,12 @@ BEGIN
 END $$;
 
 COMMENT ON FUNCTION posthorn.publish(text, text, jsonb, text) IS
-  'Publishes an event of an account in this transaction; answers its id. Refuses with SQLSTATE PH001 to PH008.';
+  'Publishes an event of an account in this transaction; answers its id. Refuses with SQLSTATE PH001 to PH009.';
 
 -- ------------------------------------------------------------------------------------------------ rights
 
--- Functions are everybody's to call unless that is taken back. The runner does so after every migration, for what
--- default privileges give to everybody can't be taken back for one schema beforehand.
+-- Functions are everybody's to call until that is taken back. It can't be taken back beforehand for one schema alone, so
+-- migrate.ts does it again after later migrations.
 REVOKE ALL ON SCHEMA posthorn FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA posthorn FROM PUBLIC;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA posthorn FROM PUBLIC;
