@@ -26,6 +26,8 @@ const REFUSALS = 20;
  * that he has them, and they end after 90 s.
  */
 const TIME_LIMIT = { timeout: 180_000 };
+/** As long for the processes. */
+const RUN_LIMIT = { longestRunMs: TIME_LIMIT.timeout };
 /** From the signal to the end of a process. */
 const LONGEST_STOP_MS = 10_000;
 
@@ -56,6 +58,7 @@ afterEach(async () => {
 
 async function start(role: 'api' | 'worker'): Promise<{ service: RunningService; client: Client }> {
   const service = await startService(folder.path, {
+    ...RUN_LIMIT,
     env: {
       POSTHORN_DATABASE_URL: database.url,
       POSTHORN_ENCRYPTION_KEY: ENCRYPTION_KEY,
