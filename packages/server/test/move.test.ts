@@ -1,10 +1,15 @@
 /** Moves real SQLite files to real PostgreSQL databases, and reads both sides through their stores. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { EventEmitter, once } from 'node:events';
 import { copyFile, readFile, writeFile } from 'node:fs/promises';
+import { createServer, type IncomingHttpHeaders } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { text as textOf } from 'node:stream/consumers';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { Webhook } from 'standardwebhooks';
 import type { Delivery } from '../src/model.ts';
 import { moveToPostgres } from '../src/store/move/index.ts';
 import { MOVED_TABLES } from '../src/store/move/tables.ts';
@@ -12,7 +17,7 @@ import { openPostgresStore } from '../src/store/postgres/index.ts';
 import { openDatabase } from '../src/store/sqlite/database.ts';
 import { openSqliteStore } from '../src/store/sqlite/index.ts';
 import type { Lease, Store } from '../src/store/store.ts';
-import { callCli, runCli, startCli } from './cli/harness.ts';
+import { callCli, type RunningService, runCli, startCli, startService } from './cli/harness.ts';
 import { assertRefused } from './store-suite/bench.ts';
 import { makeSource, type SourceNames } from './support/move-source.ts';
 import { createDatabase, type PostgresDatabase } from './support/postgres.ts';
@@ -649,6 +654,108 @@ describe('posthorn migrate --from --to', () => {
     assert.ok(Number(row?.n) > 12_000);
   });
 });
+
+describe('a service that is moved', () => {
+  it('delivers on PostgreSQL what was pending, with the keys, secrets and times of before', async (t) => {
+    const target = await emptyTarget(t);
+    const folder = await tempDir();
+    t.after(() => folder.remove());
+    const receiver = new Receiver();
+    t.after(() => receiver.stop());
+    await receiver.start();
+    const settings = { POSTHORN_ENDPOINT_POLICY: 'development', POSTHORN_RETRY_SCHEDULE: '2s,2s,2s,2s,2s' };
+
+    const old = await startService(folder.path, { env: settings });
+    t.after(() => old.kill('SIGKILL'));
+    const operator = old.printedKey ?? '';
+    const call = async (
+      service: RunningService,
+      method: string,
+      path: string,
+      key: string,
+      body?: object,
+    ) => {
+      const response = await fetch(`${service.url}${path}`, {
+        method,
+        headers: { 'x-api-key': key, ...(body && { 'content-type': 'application/json' }) },
+        ...(body && { body: JSON.stringify(body) }),
+      });
+      return ((await response.json()) as { data: Record<string, unknown> }).data;
+    };
+    const cli = (...args: string[]) =>
+      runCli([...args, '--json', '--url', old.url, '--key', operator]).then(({ stdout }) =>
+        JSON.parse(stdout),
+      );
+    await cli('account', 'create', 'alice');
+    const { api_key: key } = (await cli('key', 'create', 'backend', '--account', 'alice')) as {
+      api_key: string;
+    };
+    const endpoint = await call(old, 'POST', '/v2/endpoint', key, { url: receiver.url, events: [VIDEO] });
+    receiver.status = 503;
+    await cli('publish', VIDEO, '--account', 'alice', '--example', '--event-id', 'evt_pending');
+    await old.logged((line) => line.msg === 'attempt');
+    old.kill('SIGKILL');
+    await old.ended;
+    receiver.status = 200;
+
+    const file = join(folder.path, 'posthorn-data', 'posthorn.db');
+    const moved = await runCli(['migrate', '--from', `sqlite:${file}`, '--to', target.url]);
+    assert.equal(moved.code, 0, moved.stderr);
+    const keyFile = join(folder.path, 'posthorn-data', 'encryption.key');
+    assert.ok(moved.stdout.includes(`the key in ${keyFile}`), moved.stdout);
+    const encryptionKey = (await readFile(keyFile, 'utf8')).trim();
+    assert.ok(!moved.stdout.includes(encryptionKey) && !moved.stderr.includes(encryptionKey));
+
+    const env = { ...settings, POSTHORN_DATABASE_URL: target.url, POSTHORN_ENCRYPTION_KEY: encryptionKey };
+    await assert.rejects(
+      startService(folder.path, {
+        env: { ...env, POSTHORN_ENCRYPTION_KEY: Buffer.alloc(32).toString('base64') },
+      }),
+      /was written with encryption key \w+.*give the key that belongs to the data/,
+    );
+    const arrived = receiver.next();
+    const service = await startService(folder.path, { env });
+    t.after(() => service.kill('SIGKILL'));
+    assert.equal(service.printedKey, null, 'the operator key of before holds');
+    const { body, headers } = await arrived;
+    assert.equal((JSON.parse(body) as { event_id: string }).event_id, 'evt_pending');
+    new Webhook(String(endpoint.secret)).verify(body, headers as Record<string, string>);
+    const { attempt } = await service.logged((line) => line.msg === 'attempt');
+    assert.ok((attempt as number) >= 2, 'its attempts go on counting');
+    assert.deepEqual((await call(service, 'GET', '/v2/endpoints', key)).endpoints, [endpoint]);
+    service.kill('SIGTERM');
+    assert.equal(await service.ended, 0);
+  });
+});
+
+/** Answers every POST with a status of the test's choice. */
+class Receiver {
+  status = 200;
+  url = '';
+  readonly #server = createServer(async (request, response) => {
+    const body = await textOf(request);
+    response.writeHead(this.status).end();
+    if (this.status === 200) this.#arrivals.emit('arrived', { body, headers: request.headers });
+  });
+  readonly #arrivals = new EventEmitter();
+
+  async start(): Promise<void> {
+    this.#server.listen(0, '127.0.0.1');
+    await once(this.#server, 'listening');
+    this.url = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}/hook`;
+  }
+
+  /** The next POST that is answered with 200. */
+  async next(): Promise<{ body: string; headers: IncomingHttpHeaders }> {
+    const [arrival] = await once(this.#arrivals, 'arrived', { signal: AbortSignal.timeout(30_000) });
+    return arrival as { body: string; headers: IncomingHttpHeaders };
+  }
+
+  stop(): void {
+    this.#server.close();
+    this.#server.closeAllConnections();
+  }
+}
 
 /** Adds finished deliveries, so that a move takes a moment. */
 function growHistory(path: string, count: number): void {

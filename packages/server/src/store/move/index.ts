@@ -141,10 +141,11 @@ function checkMark(mark: MoveMark, source: Source, target: Target, { contents }:
     );
   }
   if (mark.contents === contents) return;
+  const loss = mark.finishedAt === null ? '' : '; what a service has done on the target since would be lost';
   throw new PosthornError(
     'conflict',
     `${source.path} has changed since it was moved: ${target.server} holds ${began}. To move what is in the file now, ` +
-      'empty the target with DROP SCHEMA posthorn CASCADE and run this again',
+      `empty the target with DROP SCHEMA posthorn CASCADE and run this again${loss}`,
   );
 }
 
