@@ -81,7 +81,7 @@ export function publishOperations({ query, nodeId, notify }: EngineContext): Ope
           'SELECT posthorn.publish_batch($1, $2, $3, $4, $5, $6) AS answer',
           [
             JSON.stringify(batch.map(toRow)),
-            offer === null ? null : JSON.stringify(topicsOf(batch)),
+            JSON.stringify(batch.map(toHead)),
             nodeId(),
             offer?.limit ?? 0,
             offer?.laneLimit ?? 0,
@@ -159,26 +159,11 @@ function judge(event: SealedEvent, existing: StoredEvent & { deliveries: number 
     : { outcome: 'conflict', eventId };
 }
 
-function toRow(event: SealedEvent) {
-  return {
-    username: event.username,
-    event_id: event.eventId,
-    event: event.event,
-    timestamp: event.timestamp,
-    body: event.body,
-    fingerprint: event.fingerprint,
-    only_endpoint_id: event.onlyEndpointId,
-  };
+function toHead({ username, eventId, event, onlyEndpointId }: SealedEvent) {
+  return { username, event_id: eventId, event, only_endpoint_id: onlyEndpointId };
 }
 
-function topicsOf(events: readonly SealedEvent[]) {
-  const topics = new Map<string, { username: string; event: string; only_endpoint_id: string | undefined }>();
-  for (const { username, event, onlyEndpointId } of events) {
-    topics.set(`${username} ${event} ${onlyEndpointId ?? ''}`, {
-      username,
-      event,
-      only_endpoint_id: onlyEndpointId,
-    });
-  }
-  return [...topics.values()];
+function toRow(event: SealedEvent) {
+  const { timestamp, body, fingerprint } = event;
+  return { ...toHead(event), timestamp, body, fingerprint };
 }

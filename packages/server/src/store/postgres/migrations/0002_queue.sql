@@ -7,6 +7,8 @@
 -- that took its lock: only then does the snapshot hold what its former holder committed.
 
 -- ------------------------------------------------------------------------------------------------ small parts
+--
+-- In PL/pgSQL where they can't be inlined: it keeps its plans for a session, SQL functions parse anew in each transaction.
 
 -- How many unexpired leases a lane may hold: a rate-limited endpoint ten seconds of its rate at most, so that no lease
 -- runs out waiting.
@@ -16,30 +18,38 @@ CREATE FUNCTION posthorn.lane_capacity(p_lane_limit integer, p_rate double preci
 
 -- The head of an id: prefix and ten base-32 digits of milliseconds. See clock.ts for the alphabet and the form.
 CREATE FUNCTION posthorn.id_head(p_prefix text, p_now bigint) RETURNS text
-  LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT p_prefix || '_' || string_agg(
-    substr('0123456789abcdefghjkmnpqrstvwxyz', ((p_now >> (5 * digit)) & 31)::integer + 1, 1), '' ORDER BY digit DESC)
-  FROM generate_series(0, 9) digit
-$$;
+  LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+  v_digits text := '';
+BEGIN
+  FOR v_digit IN 0..9 LOOP
+    v_digits := substr('0123456789abcdefghjkmnpqrstvwxyz', ((p_now >> (5 * v_digit)) & 31)::integer + 1, 1) || v_digits;
+  END LOOP;
+  RETURN p_prefix || '_' || v_digits;
+END $$;
 
 -- Four digits of a counter and twelve random ones. Base 64 has 6 bits a digit: two of its digits become one of ours.
 CREATE FUNCTION posthorn.id_tail(p_counter bigint) RETURNS text
-  LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
-  SELECT substr('0123456789abcdefghjkmnpqrstvwxyz', ((p_counter >> 15) & 31)::integer + 1, 1)
+  LANGUAGE plpgsql VOLATILE PARALLEL SAFE AS $$
+DECLARE
+  v_random bytea := uuid_send(gen_random_uuid());
+BEGIN
+  RETURN substr('0123456789abcdefghjkmnpqrstvwxyz', ((p_counter >> 15) & 31)::integer + 1, 1)
       || substr('0123456789abcdefghjkmnpqrstvwxyz', ((p_counter >> 10) & 31)::integer + 1, 1)
       || substr('0123456789abcdefghjkmnpqrstvwxyz', ((p_counter >> 5) & 31)::integer + 1, 1)
       || substr('0123456789abcdefghjkmnpqrstvwxyz', (p_counter & 31)::integer + 1, 1)
-      || translate(encode(substr(random.bytes, 1, 2) || substr(random.bytes, 10, 7), 'base64'),
+      -- All bytes but those that a random UUID spends on its version and variant.
+      || translate(encode(substr(v_random, 1, 2) || substr(v_random, 10, 7), 'base64'),
            'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/',
-           '0123456789abcdefghjkmnpqrstvwxyz0123456789abcdefghjkmnpqrstvwxyz')
-  -- All but the bytes that a random UUID spends on its version and variant.
-  FROM (SELECT uuid_send(gen_random_uuid()) AS bytes) random
-$$;
+           '0123456789abcdefghjkmnpqrstvwxyz0123456789abcdefghjkmnpqrstvwxyz');
+END $$;
 
 -- Sorts by the time it was made, as the ids made in clock.ts.
 CREATE FUNCTION posthorn.new_id(p_prefix text, p_now bigint) RETURNS text
-  LANGUAGE sql VOLATILE PARALLEL SAFE
-  AS $$ SELECT posthorn.id_head(p_prefix, p_now) || posthorn.id_tail(nextval('posthorn.event_seq')) $$;
+  LANGUAGE plpgsql VOLATILE PARALLEL SAFE AS $$
+BEGIN
+  RETURN posthorn.id_head(p_prefix, p_now) || posthorn.id_tail(nextval('posthorn.event_seq'));
+END $$;
 
 CREATE FUNCTION posthorn.cancel_reason(p_status text) RETURNS text
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -83,27 +93,51 @@ $$;
 -- nothing and takes no lane. The ids of a batch are distinct: the caller judges repeats by what is answered here.
 --
 -- p_events: [{ username, event_id, event, timestamp, body, fingerprint, only_endpoint_id }]
--- p_topics: its distinct [{ username, event, only_endpoint_id }]; needed when p_limit is above 0
+-- p_heads: the same without timestamp, body and fingerprint, so that bodies are read once; null: read from p_events
 -- Answers {
 --   stored: [index], made: [[index, delivery id, endpoint id, token or null]],
 --   endpoints: [the endpoints of leases], taken: [[index, event, timestamp, fingerprint, deliveries, body]],
 --   until: end of the leases, next: when another claim may find something }
 CREATE FUNCTION posthorn.publish_batch(
-  p_events json, p_topics json, p_node bigint, p_limit integer, p_lane_limit integer, p_lease_ms bigint
+  p_events json, p_heads json, p_node bigint, p_limit integer, p_lane_limit integer, p_lease_ms bigint
 ) RETURNS json LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off AS $$
 DECLARE
   v_now bigint := posthorn.now_ms();
-  v_until bigint := v_now + p_lease_ms;
+  v_until bigint;
   v_head text := posthorn.id_head('dlv', v_now);
+  v_ords bigint[];
+  v_seqs bigint[];
   v_lanes text[] := '{}';
   v_result json;
   v_taken json;
 BEGIN
-  IF p_limit > 0 THEN
+  -- The ids first: this may wait for another's transaction with the same id, and no lane must be held meanwhile.
+  WITH input AS MATERIALIZED (
+    SELECT i.*, nextval('posthorn.event_seq') AS seq
+    FROM ROWS FROM (json_to_recordset(coalesce(p_heads, p_events)) AS (username text, event_id text, only_endpoint_id text))
+         WITH ORDINALITY AS i(username, event_id, only_endpoint_id, ord)
+    JOIN LATERAL (SELECT status FROM posthorn.account WHERE username = i.username OFFSET 0) a ON a.status <> 'deleted'
+    LEFT JOIN LATERAL (SELECT status FROM posthorn.endpoint
+                       WHERE username = i.username AND endpoint_id = i.only_endpoint_id OFFSET 0) o ON true
+    WHERE i.only_endpoint_id IS NULL OR o.status = 'enabled'
+  ), keyed AS (
+    -- In the order of the key: two batches with ids in common wait for each other, but not in a circle.
+    INSERT INTO posthorn.event_key (username, event_id, created_at, seq)
+    SELECT username, event_id, v_now, seq FROM input ORDER BY username, event_id
+    ON CONFLICT DO NOTHING
+    RETURNING seq
+  )
+  SELECT array_agg(i.ord ORDER BY i.ord), array_agg(i.seq ORDER BY i.ord) INTO v_ords, v_seqs
+  FROM keyed k JOIN input i ON i.seq = k.seq;
+  v_until := posthorn.now_ms() + p_lease_ms;
+
+  IF p_limit > 0 AND v_ords IS NOT NULL THEN
     SELECT coalesce(array_agg(endpoint_id), '{}') INTO v_lanes FROM (
       SELECT l.endpoint_id FROM (
         SELECT DISTINCT i.username, s.endpoint_id
-        FROM json_to_recordset(p_topics) AS i(username text, event text, only_endpoint_id text)
+        FROM ROWS FROM (json_to_recordset(coalesce(p_heads, p_events)) AS (username text, event text, only_endpoint_id text))
+             WITH ORDINALITY AS i(username, event, only_endpoint_id, ord)
+        JOIN unnest(v_ords) AS k(ord) ON k.ord = i.ord
         CROSS JOIN LATERAL (
           SELECT endpoint_id FROM posthorn.subscription
           WHERE i.only_endpoint_id IS NULL AND username = i.username AND event = i.event
@@ -121,23 +155,13 @@ BEGIN
     ) locked;
   END IF;
 
-  WITH input AS MATERIALIZED (
-    SELECT i.*, a.status AS account_status, nextval('posthorn.event_seq') AS seq
+  WITH fresh AS MATERIALIZED (
+    SELECT i.*, a.status AS account_status, k.seq
     FROM ROWS FROM (json_to_recordset(p_events) AS (username text, event_id text, event text, "timestamp" bigint,
                                                     body text, fingerprint text, only_endpoint_id text))
          WITH ORDINALITY AS i(username, event_id, event, "timestamp", body, fingerprint, only_endpoint_id, ord)
-    JOIN LATERAL (SELECT status FROM posthorn.account WHERE username = i.username OFFSET 0) a ON a.status <> 'deleted'
-    LEFT JOIN LATERAL (SELECT status FROM posthorn.endpoint
-                       WHERE username = i.username AND endpoint_id = i.only_endpoint_id OFFSET 0) o ON true
-    WHERE i.only_endpoint_id IS NULL OR o.status = 'enabled'
-  ), keyed AS (
-    -- In the order of the key: two batches with ids in common wait for each other, but not in a circle.
-    INSERT INTO posthorn.event_key (username, event_id, created_at, seq)
-    SELECT username, event_id, v_now, seq FROM input ORDER BY username, event_id
-    ON CONFLICT DO NOTHING
-    RETURNING username, event_id
-  ), fresh AS MATERIALIZED (
-    SELECT i.* FROM input i JOIN keyed k ON k.username = i.username AND k.event_id = i.event_id
+    JOIN unnest(v_ords, v_seqs) AS k(ord, seq) ON k.ord = i.ord
+    JOIN LATERAL (SELECT status FROM posthorn.account WHERE username = i.username OFFSET 0) a ON true
   ), target AS MATERIALIZED (
     SELECT f.ord, e.endpoint_id, e.status, e.rate_limit_per_second
     FROM fresh f
@@ -232,13 +256,14 @@ END $$;
 
 -- When another claim may find something; null when nothing waits. May be early, never late.
 CREATE FUNCTION posthorn.next_due() RETURNS bigint
-  LANGUAGE sql VOLATILE AS $$
-  SELECT least(
+  LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  RETURN least(
     (SELECT next_at FROM posthorn.lane WHERE next_at IS NOT NULL AND NOT parked ORDER BY next_at LIMIT 1),
     -- A bounded look: where there are more calls, something is due as far as anybody knows.
     (SELECT CASE WHEN count(*) = 100 THEN posthorn.now_ms() ELSE min(at) END
-     FROM (SELECT at FROM posthorn.lane_call ORDER BY id LIMIT 100) c))
-$$;
+     FROM (SELECT at FROM posthorn.lane_call ORDER BY id LIMIT 100) c));
+END $$;
 
 -- Takes up calls, then leases due deliveries: each due lane its share first, then what the others left over.
 -- Answers { leases: [[…]], events: [[…]], endpoints: […], until, next }; see queue.ts, which reads it.
