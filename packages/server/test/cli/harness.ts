@@ -22,6 +22,8 @@ export interface RunOptions {
   env?: Record<string, string>;
   stdin?: string;
   cwd?: string;
+  /** After which the process is killed; default a minute. */
+  longestRunMs?: number;
 }
 
 function cleanEnvironment(extra: Record<string, string>): Record<string, string> {
@@ -33,12 +35,15 @@ function cleanEnvironment(extra: Record<string, string>): Record<string, string>
 const LONGEST_RUN_MS = 60_000;
 
 /** Starts the command in a process of its own. */
-export function startCli(args: readonly string[], { env = {}, cwd }: RunOptions = {}) {
+export function startCli(
+  args: readonly string[],
+  { env = {}, cwd, longestRunMs = LONGEST_RUN_MS }: RunOptions = {},
+) {
   return spawn(process.execPath, [ENTRY, ...args], {
     env: cleanEnvironment(env),
     cwd,
     stdio: 'pipe',
-    timeout: LONGEST_RUN_MS,
+    timeout: longestRunMs,
     killSignal: 'SIGKILL',
   });
 }

@@ -21,6 +21,8 @@ export interface AskOptions {
   /** Instead of the client's own key. */
   key?: string;
   headers?: Record<string, string>;
+  /** Without an answer for so long {@link Client.ask} rejects; default: it waits for ever. */
+  timeoutMs?: number;
 }
 
 /**
@@ -39,9 +41,10 @@ export class Client {
 
   /** Rejects only when there was no answer. */
   async ask<T = unknown>(method: string, path: string, options: AskOptions = {}): Promise<Answer<T>> {
-    const { body, account, key = this.#key, headers } = options;
+    const { body, account, key = this.#key, headers, timeoutMs } = options;
     const response = await fetch(`${this.#url}${path}`, {
       method,
+      ...(timeoutMs === undefined ? {} : { signal: AbortSignal.timeout(timeoutMs) }),
       headers: {
         'x-api-key': key,
         ...(account === undefined ? {} : { 'x-account': account }),
