@@ -202,9 +202,11 @@ async function verify(
   const startedAt = systemClock.monotonic();
   for (const table of MOVED_TABLES) {
     const total = survey.rows.get(table.name) ?? 0;
-    onProgress({ phase: 'verify', table: table.name, done: 0, total, isTableDone: false });
-    report.tables.push(await verifyTable(source, target, table));
-    onProgress({ phase: 'verify', table: table.name, done: total, total, isTableDone: true });
+    const show = (done: number, isTableDone: boolean) =>
+      onProgress({ phase: 'verify', table: table.name, done, total, isTableDone });
+    show(0, false);
+    report.tables.push(await verifyTable(source, target, table, (rows) => show(rows, false)));
+    show(total, true);
   }
   report.verifyMs = systemClock.monotonic() - startedAt;
 }

@@ -26,10 +26,17 @@ const READ_AT_ONCE = { rows: 2_000, chars: 4 * 1024 * 1024 };
 /**
  * Reads a table on both sides and compares it row by row, by checksums: the order doesn't matter, nothing is kept in
  * memory.
+ *
+ * @param onRead - hears how many of the source's rows have been read so far
  */
-export async function verifyTable(source: Source, target: Target, table: MovedTable): Promise<TableCheck> {
+export async function verifyTable(
+  source: Source,
+  target: Target,
+  table: MovedTable,
+  onRead: (rows: number) => void,
+): Promise<TableCheck> {
   const add = (sum: RowSum, row: Value[]) => sum.add(rowName(table, row), JSON.stringify(row));
-  const [here, there] = await readBoth(source, target, table, () => new RowSum(), add);
+  const [here, there] = await readBoth(source, target, table, () => new RowSum(), add, onRead);
   const same = here.equals(there);
   return {
     table: table.name,
@@ -49,11 +56,15 @@ async function readBoth<T>(
   table: MovedTable,
   make: () => T,
   take: (into: T, row: Value[]) => void,
+  onRead: (rows: number) => void = () => {},
 ): Promise<[source: T, target: T]> {
   async function readSource(): Promise<T> {
     const into = make();
+    let rows = 0;
     for (let batch = source.read(table, null, READ_AT_ONCE); batch !== null; ) {
       for (const row of batch.rows) take(into, row);
+      rows += batch.rows.length;
+      onRead(rows);
       await nextTurn();
       batch = source.read(table, batch.after, READ_AT_ONCE);
     }
