@@ -1,7 +1,7 @@
 /**
  * What publish, claim and settle cost on PostgreSQL beside a large history and a large queue, and by which plans.
  *
- *   POSTHORN_BENCH_POSTGRES_URL=postgres://… node bench/scale-postgres.ts [finished deliveries, 10000000 unless told]
+ *   BENCH_POSTGRES_URL=postgres://… node bench/scale-postgres.ts [finished deliveries, 10000000 unless told]
  *     [pending deliveries, 1000000 unless told] [file for the plans]
  *
  * The database must be empty: the bench fills it and leaves it to you to drop. Needs about 1.5 KB of disk a finished
@@ -19,7 +19,7 @@ import type { Lease, Settlement } from '../packages/server/src/store/store.ts';
 import { condensePlans } from './plans.ts';
 import { percentile } from './support.ts';
 
-const URL_VARIABLE = 'POSTHORN_BENCH_POSTGRES_URL';
+const URL_VARIABLE = 'BENCH_POSTGRES_URL';
 const ROWS_A_COMMIT = 200_000;
 const DAYS = 10;
 const DAY_MS = 86_400_000;
