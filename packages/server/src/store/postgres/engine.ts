@@ -22,9 +22,7 @@ export interface EngineContext extends Sql {
 /** What nodes tell each other. */
 export type Notice =
   /** Something is due that the teller doesn't hold. */
-  | { kind: 'due' }
-  | { kind: 'endpoint'; endpointId: string }
-  | { kind: 'catalogue' };
+  { kind: 'due' } | { kind: 'endpoint'; endpointId: string } | { kind: 'catalogue' };
 
 /** The part of the contract that one file implements. */
 export type Operations<Names extends keyof Store> = Pick<Store, Names>;
