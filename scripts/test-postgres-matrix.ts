@@ -13,6 +13,8 @@ import { findBinaries } from '../packages/server/test/support/postgres-cluster.t
 
 const ROOT = join(import.meta.dirname, '..');
 const SETUP = 'packages/server/test/support/postgres-run.ts';
+/** A test file that leaves something open never ends by itself. When it is interrupted, the runner tells which. */
+const LONGEST_RUN_MS = 15 * 60_000;
 
 interface Version {
   line: string;
@@ -55,7 +57,13 @@ function suites(): string[] {
 }
 
 function run(program: string, args: string[], options: { cwd: string; env?: NodeJS.ProcessEnv }) {
-  return spawnSync(program, args, { encoding: 'utf8', maxBuffer: 256 * 1024 * 1024, ...options });
+  return spawnSync(program, args, {
+    encoding: 'utf8',
+    maxBuffer: 256 * 1024 * 1024,
+    timeout: LONGEST_RUN_MS,
+    killSignal: 'SIGINT',
+    ...options,
+  });
 }
 
 function outputOf({ stdout, stderr, error }: SpawnSyncReturns<string>): string {
