@@ -214,6 +214,7 @@ async function wire(
       timeoutMs: config.timeoutMs,
       laneLimit: config.laneLimit,
       inFlightLimit: config.inFlightLimit,
+      sharedStore: isShared,
     },
     onAttempt: (report) => {
       telemetry.onAttempt(report);

@@ -176,6 +176,11 @@ describe('the offer', () => {
     assert.equal(bench.dispatcher.offer()?.limit, 1);
   });
 
+  test("holds nothing of a lane in reserve where others share the store: each's reserve would run beside the other's", () => {
+    const bench = started({ laneLimit: 2, inFlightLimit: 2, sharedStore: true });
+    assert.deepEqual(bench.dispatcher.offer(), { limit: 4, laneLimit: 2, leaseMs: 90_000 });
+  });
+
   test('stands neither before the start nor after the stop', async () => {
     const bench = new Bench();
     assert.equal(bench.dispatcher.offer(), null);

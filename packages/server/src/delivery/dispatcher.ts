@@ -49,6 +49,11 @@ export interface DispatcherOptions {
     timeoutMs: number;
     /** Attempts of one endpoint at once. */
     laneLimit: number;
+    /**
+     * Other processes deliver from the same store. What all of them hold of an endpoint together is then bounded by
+     * `laneLimit`, which only the store can count; default false: this process alone, which may hold more than it runs.
+     */
+    sharedStore?: boolean;
     /** Attempts at once in all. */
     inFlightLimit: number;
     /** How far a retry's delay may stray, as a part of it; default 0.1. */
@@ -165,8 +170,10 @@ export class Dispatcher {
   offer(): LeaseOffer | null {
     const limit = 2 * this.#settings.inFlightLimit - this.#held.size;
     if (this.#phase !== 'running' || limit <= 0) return null;
-    // Twice what runs, so that a lane has its next work at hand while the last is being written.
-    return { limit, laneLimit: 2 * this.#settings.laneLimit, leaseMs: LEASE_MS };
+    const { laneLimit, sharedStore } = this.#settings;
+    // Alone, twice what runs, so that a lane has its next work at hand while the last is being written. Shared, no more
+    // than may run: what this process holds in reserve another could run beside what runs here.
+    return { limit, laneLimit: sharedStore === true ? laneLimit : 2 * laneLimit, leaseMs: LEASE_MS };
   }
 
   /** Takes what a publish leased. Never throws. */
