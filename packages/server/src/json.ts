@@ -5,6 +5,7 @@
 import { isUtf8 } from 'node:buffer';
 import secureJson from 'secure-json-parse';
 import { invalid, type PosthornError } from './errors.ts';
+import { closingQuote, hasEscapedKey, readJson } from './json-read.ts';
 import { escapePointerToken, shortPointer, traceJson } from './json-trace.ts';
 
 /** Deeper bodies are refused: recursive code of receivers, schema validators and dashboards must survive them. */
@@ -35,7 +36,8 @@ export function parseJson(bytes: Buffer): unknown {
   const inexactNumberAt = scan(text);
   let value: unknown;
   try {
-    value = secureJson.parse(text);
+    // The keys are judged as they are read: a misread one could hide "__proto__".
+    value = hasEscapedKey(text) ? secureJson.scan(readJson(text) as object) : secureJson.parse(text);
   } catch (error) {
     throw parseProblem(text, error);
   }
@@ -121,17 +123,7 @@ function isDigit(char: number): boolean {
   return char >= 0x30 && char <= 0x39;
 }
 
-/** The offset of the quote that ends the string begun at `start`; the text's end when there is none. */
-function closingQuote(text: string, start: number): number {
-  for (let end = text.indexOf('"', start + 1); end !== -1; end = text.indexOf('"', end + 1)) {
-    let unescaped = end - 1;
-    while (text.charCodeAt(unescaped) === 0x5c) unescaped -= 1;
-    if ((end - unescaped) % 2 === 1) return end;
-  }
-  return text.length;
-}
-
-/** Why `secureJson.parse` refused the text. The engine's own message isn't used: it quotes the payload. */
+/** Why the text was refused. The engine's own message isn't used: it quotes the payload. */
 function parseProblem(text: string, cause: unknown): PosthornError {
   const { offset, complete } = traceJson(text);
   if (complete) {

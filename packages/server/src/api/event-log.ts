@@ -3,6 +3,7 @@ import { type Static, Type } from 'typebox';
 
 import { toSeconds } from '../clock.ts';
 import { notFound } from '../errors.ts';
+import { readJson } from '../json-read.ts';
 import type { EventDetail, EventSummary, JsonObject } from '../model.ts';
 import type { ApiDeps } from './deps.ts';
 import { eventFilterFields, eventFilterOf } from './event-filter.ts';
@@ -76,7 +77,7 @@ function eventShape(event: EventSummary): Static<typeof EventShape> {
 function detailShape(event: EventDetail): Static<typeof EventDetailShape> {
   return {
     ...eventShape(event),
-    data: (JSON.parse(event.body) as { data: JsonObject }).data,
+    data: (readJson(event.body) as { data: JsonObject }).data,
     targets: event.targets.map((target) => ({
       endpoint_id: target.endpointId,
       ...(target.deliveryId === null ? {} : { delivery_id: target.deliveryId }),

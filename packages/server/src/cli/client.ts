@@ -1,4 +1,5 @@
 /** The command line's side of the HTTP API: one request, its envelope (wire contract, section 1), its failures. */
+import { readJson } from '../json-read.ts';
 import { CommandError } from './failure.ts';
 import type { Io } from './io.ts';
 import { harmless } from './output.ts';
@@ -195,7 +196,7 @@ interface Envelope {
 
 function parsedEnvelope(text: string): Envelope | null {
   try {
-    const value = JSON.parse(text) as Partial<Envelope> | null;
+    const value = readJson(text) as Partial<Envelope> | null;
     if (typeof value?.code !== 'number' || typeof value.msg !== 'string') return null;
     return { rid: String(value.rid), code: value.code, msg: value.msg, data: value.data };
   } catch {

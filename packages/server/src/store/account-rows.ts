@@ -3,6 +3,7 @@
  * operations are refused. Columns have the same names in both engines.
  */
 import { PosthornError } from '../errors.ts';
+import { readJson } from '../json-read.ts';
 import type {
   Account,
   AccountStatus,
@@ -125,7 +126,7 @@ export function toEventType(row: EventTypeRow): EventType {
     name: row.name,
     category: row.category,
     description: row.description,
-    schema: JSON.parse(row.schema) as JsonObject,
+    schema: readJson(row.schema) as JsonObject,
     example: parseObject(row.example),
     deprecated: Boolean(row.deprecated),
     builtIn: Boolean(row.built_in),

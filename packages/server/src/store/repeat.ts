@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { readJson } from '../json-read.ts';
 import type { SealedEvent } from '../model.ts';
 
 /** What a store keeps of an event to know a repeat of it. */
@@ -20,6 +21,6 @@ export function isRepeat(event: SealedEvent, existing: StoredEvent): boolean {
   if (event.timestampGiven && event.timestamp !== existing.timestamp) return false;
   if (existing.fingerprint !== null) return existing.fingerprint === event.fingerprint;
   // Published without an id the first time, repeated with the one that was made: compare what was said.
-  const data = (body: string) => (JSON.parse(body) as { data: unknown }).data;
+  const data = (body: string) => (readJson(body) as { data: unknown }).data;
   return isDeepStrictEqual(data(event.body), data(existing.body));
 }
