@@ -172,8 +172,12 @@ export interface PublisherOptions {
   store: Pick<Store, 'publish'>;
   /** What the dispatcher would attempt now; asked at the moment a batch is sent. Must not throw. */
   offer: () => LeaseOffer | null;
-  /** Gets what the batch leased, before its callers get their results. Not called for a failed batch. Must not throw. */
-  onClaimed: (claimed: Claimed) => void;
+  /**
+   * Gets what the batch leased, before its callers get their results. Not called for a failed batch. Must not throw.
+   *
+   * @param askedAtMs monotonic ms, read before the store was called: leases last from then on at least
+   */
+  onClaimed: (claimed: Claimed, askedAtMs: number) => void;
   /** Told of each event and its result after the commit, before its caller is. Must not throw. */
   onStored?: (event: SealedEvent, result: PublishResult) => void;
   /** Absent ones have the default. */
@@ -196,7 +200,11 @@ interface Request {
  * under load the cost of a commit is shared by all who waited for it.
  *
  * @example
- * const publisher = new Publisher({ store, offer: () => dispatcher.offer(), onClaimed: (it) => dispatcher.take(it) });
+ * const publisher = new Publisher({
+ *   store,
+ *   offer: () => dispatcher.offer(),
+ *   onClaimed: (claimed, askedAtMs) => dispatcher.accept(claimed, askedAtMs),
+ * });
  * const [result] = await publisher.publish([sealEvent(input, context)]);
  */
 export class Publisher {
@@ -297,7 +305,7 @@ export class Publisher {
           'the store answered for another number of events than it was given',
         );
       }
-      this.#options.onClaimed({ leases, nextDueAt });
+      this.#options.onClaimed({ leases, nextDueAt }, startedAt);
       if (this.#options.onStored !== undefined) {
         for (const [i, event] of events.entries()) this.#options.onStored(event, results[i] as PublishResult);
       }

@@ -245,8 +245,8 @@ async function wire(
     store,
     // Before the dispatcher runs nothing may be leased; its first claim finds what was published until then.
     offer: () => (delivering ? dispatcher.offer() : null),
-    onClaimed: (claimed) => {
-      if (delivering) dispatcher.accept(claimed);
+    onClaimed: (claimed, askedAtMs) => {
+      if (delivering) dispatcher.accept(claimed, askedAtMs);
     },
     ...(onPublished === undefined ? {} : { onStored: onPublished }),
     ...(isShared ? { limits: { maxConcurrentBatches: SHARED_CONCURRENT_BATCHES } } : {}),

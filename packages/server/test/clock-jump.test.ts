@@ -95,7 +95,8 @@ async function deliverWithin(ms: number): Promise<void> {
 
 async function publish(event: string): Promise<string> {
   const sealed = newEvent('alice', { event });
-  bench.dispatcher.accept(await store.publish([sealed], bench.dispatcher.offer()));
+  const askedAtMs = clock.monotonic();
+  bench.dispatcher.accept(await store.publish([sealed], bench.dispatcher.offer()), askedAtMs);
   await still();
   return sealed.eventId;
 }

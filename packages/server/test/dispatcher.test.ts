@@ -5,13 +5,17 @@ import { systemClock } from '../src/clock.ts';
 import { type AttemptReport, Dispatcher } from '../src/delivery/dispatcher.ts';
 import { createRequester } from '../src/delivery/request.ts';
 import { bodySignature, standardSignature } from '../src/delivery/sign.ts';
+import { StoreClock } from '../src/delivery/store-clock.ts';
 import { invalid, unavailable } from '../src/errors.ts';
 import { openSqliteStore } from '../src/store/sqlite/index.ts';
-import type { Store } from '../src/store/store.ts';
+import type { Lease, Store } from '../src/store/store.ts';
 import { Bench, SECRET, settled } from './support/dispatching.ts';
+import { ManualClock } from './support/manual-clock.ts';
 import { inTurn, respond, startReceiver } from './support/receivers.ts';
 import { newEndpoint, newEvent } from './support/store-fixtures.ts';
 import { tempDir } from './support/tempdir.ts';
+
+const LEASE_MS = 90_000;
 
 function started(...options: ConstructorParameters<typeof Bench>): Bench {
   const bench = new Bench(...options);
@@ -154,13 +158,24 @@ describe('lanes', () => {
   });
 
   test('give a lease back that is too short for an attempt', async () => {
-    const bench = started();
-    const lease = bench.lease('wh_1', { leasedUntil: bench.clock.now() + 9_999 });
-    bench.accept(lease);
-    await settled();
+    const bench = started({ laneLimit: 1 });
+    const lease = bench.lease('wh_1');
+    bench.accept(bench.lease('wh_1'), lease);
+    // 10 s are needed: the attempt's 5, and 5 to write it.
+    await bench.advance(LEASE_MS - 9_999);
+    await bench.answerNext();
     assert.equal(bench.requests.length, 0);
     const { username, deliveryId, token } = lease;
     assert.deepEqual(bench.released, [{ username, deliveryId, token }]);
+  });
+
+  test('count a lease from when the store was asked for it, not from when it answered', async () => {
+    const bench = started();
+    const askedAtMs = bench.clock.monotonic();
+    await bench.advance(LEASE_MS - 9_999);
+    bench.dispatcher.accept({ leases: [bench.lease('wh_1')], nextDueAt: null }, askedAtMs);
+    assert.equal(bench.requests.length, 0);
+    assert.equal(bench.released.length, 1);
   });
 });
 
@@ -299,7 +314,10 @@ describe('claiming', () => {
     const bench = started({ pollMs: 1_000 });
     await settled();
     for (let i = 0; i < 10; i++) {
-      bench.dispatcher.accept({ leases: [], nextDueAt: bench.clock.now() + 3_600_000 });
+      bench.dispatcher.accept(
+        { leases: [], nextDueAt: bench.clock.now() + 3_600_000 },
+        bench.clock.monotonic(),
+      );
       await bench.advance(100);
     }
     assert.equal(bench.claims.length, 2);
@@ -356,6 +374,82 @@ describe('claiming', () => {
       bench.reports.map(({ next }) => next),
       ['delivered'],
     );
+  });
+});
+
+describe('a store whose clock is another', () => {
+  const HOUR_MS = 3_600_000;
+  for (const [name, aheadMs] of [
+    ['an hour behind this machine’s', -HOUR_MS],
+    ['an hour ahead', HOUR_MS],
+  ] as const) {
+    /** A lease as such a store gives it now. */
+    function leaseBy(bench: Bench): Lease {
+      return bench.lease('wh_1', { leasedUntil: bench.clock.now() + aheadMs + LEASE_MS });
+    }
+
+    test(`${name}: leases are attempted as long as they last, and not longer`, async () => {
+      const bench = started({ laneLimit: 1, sharedStore: true });
+      bench.accept(leaseBy(bench), leaseBy(bench), leaseBy(bench));
+      await bench.advance(LEASE_MS - 10_000);
+      await bench.answerNext();
+      assert.equal(bench.requests.length, 1, 'there is just time for the second');
+      await bench.advance(1);
+      await bench.answerNext();
+      assert.equal(bench.requests.length, 0);
+      assert.equal(bench.released.length, 1);
+    });
+
+    test(`${name}: a retry is due after its delay by the store's clock, and reported by this one's`, async () => {
+      const bench = started({ sharedStore: true, retryScheduleMs: [5_000] });
+      bench.accept(leaseBy(bench));
+      await bench.advance(1_000);
+      await bench.answerNext(500);
+      const dueAt = bench.clock.now() + 5_000;
+      assert.deepEqual(bench.batches[0]![0]!.next, { status: 'pending', dueAt: dueAt + aheadMs });
+      assert.equal(bench.reports[0]!.nextAttemptAt, dueAt);
+    });
+
+    test(`${name}: what is due next is claimed then, neither at once nor by a poll`, async () => {
+      const bench = new Bench({ sharedStore: true, pollMs: 60_000 });
+      bench.claimable.push({
+        leases: [leaseBy(bench)],
+        nextDueAt: bench.clock.now() + aheadMs + 5_000,
+      });
+      bench.dispatcher.start();
+      await settled();
+      await bench.advance(4_999);
+      assert.equal(bench.claims.length, 1);
+      await bench.advance(1);
+      assert.equal(bench.claims.length, 2);
+    });
+  }
+
+  test('is not presumed from a slow answer, once a quick one has told it', () => {
+    const clock = new ManualClock();
+    const storeClock = new StoreClock(clock);
+    const aheadMs = -HOUR_MS;
+    storeClock.learn(clock.now() + aheadMs, clock.monotonic());
+    assert.equal(storeClock.now(), clock.now() + aheadMs);
+    // It looked at its clock at the beginning or the end of a call of 8 s: nobody knows.
+    for (const lookedAfterMs of [0, 8_000]) {
+      const askedAtMs = clock.monotonic();
+      const shownMs = clock.now() + aheadMs + lookedAfterMs;
+      clock.advance(8_000);
+      storeClock.learn(shownMs, askedAtMs);
+      assert.equal(storeClock.now(), clock.now() + aheadMs);
+    }
+  });
+
+  test('is still known when this machine’s is set, and learnt anew when its own is', () => {
+    const clock = new ManualClock();
+    const storeClock = new StoreClock(clock);
+    const shownMs = clock.now();
+    storeClock.learn(shownMs, clock.monotonic());
+    clock.jump(HOUR_MS);
+    assert.equal(storeClock.now(), shownMs);
+    storeClock.learn(shownMs - HOUR_MS, clock.monotonic());
+    assert.equal(storeClock.now(), shownMs - HOUR_MS);
   });
 });
 
@@ -477,8 +571,8 @@ test('delivers, retries and records with a real store and a real receiver', {
   await store.recover();
   dispatcher.start();
   const event = newEvent('alice');
-  const published = await store.publish([event], dispatcher.offer());
-  dispatcher.accept(published);
+  const askedAtMs = systemClock.monotonic();
+  dispatcher.accept(await store.publish([event], dispatcher.offer()), askedAtMs);
   await delivered.promise;
   assert.deepEqual(
     receiver.requests.map(({ body }) => body.toString()),

@@ -84,7 +84,8 @@ async function run(t: TestContext, settings: Partial<DispatcherOptions['settings
     },
     publish: async (event) => {
       const sealed = newEvent('alice', { event });
-      dispatcher.accept(await store.publish([sealed], dispatcher.offer()));
+      const askedAtMs = performance.now();
+      dispatcher.accept(await store.publish([sealed], dispatcher.offer()), askedAtMs);
       return sealed.eventId;
     },
   };

@@ -15,6 +15,7 @@ import {
   sealEvent,
 } from '../src/publish.ts';
 import type { Claimed, LeaseOffer, PublishResult } from '../src/store/store.ts';
+import { ManualClock } from './support/manual-clock.ts';
 
 const NOW_MS = 1_767_225_600_999;
 const CONTEXT: SealContext = { nowMs: NOW_MS, makeId: () => 'evt_made', maxBodyBytes: 256 * 1024 };
@@ -386,21 +387,26 @@ describe('the publisher', () => {
 
   test('asks for the offer when a batch is sent and hands on what was claimed before the callers resolve', async () => {
     const log: string[] = [];
+    const clock = new ManualClock();
     let limit = 0;
     const { store, publisher } = setUp({
       offer: () => ({ limit: ++limit, laneLimit: 10, leaseMs: 1_000 }),
-      onClaimed: ({ leases, nextDueAt }) => log.push(`claimed ${leases.length} next ${nextDueAt}`),
+      onClaimed: ({ leases, nextDueAt }, askedAtMs) => {
+        log.push(`claimed ${leases.length} next ${nextDueAt}, asked at ${askedAtMs}`);
+      },
+      clock,
     });
     const a = publisher.publish(events('a')).then(() => log.push('a'));
     const b = publisher.publish(events('b')).then(() => log.push('b'));
     assert.deepEqual([store.last.offer?.limit, limit], [1, 1]);
+    clock.advance(30);
     store.last.finish(42);
     await a;
-    assert.deepEqual(log, ['claimed 0 next 42', 'a']);
+    assert.deepEqual(log, ['claimed 0 next 42, asked at 0', 'a']);
     assert.equal(store.last.offer?.limit, 2);
     store.last.fail(new PosthornError('unavailable', 'x'));
     await rejection(b);
-    assert.deepEqual(log, ['claimed 0 next 42', 'a']);
+    assert.equal(log.length, 2, 'nothing is claimed by a batch that failed');
   });
 
   test('refuses what would wait beyond the limits, at once, and takes more when there is room again', async () => {

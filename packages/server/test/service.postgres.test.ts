@@ -5,13 +5,14 @@ import { Writable } from 'node:stream';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { pino } from 'pino';
+import { type Clock, systemClock } from '../src/clock.ts';
 import { loadConfig } from '../src/config.ts';
 import { createEncryptionKey } from '../src/secrets.ts';
 import { createService, type Service } from '../src/service.ts';
 import { runCli } from './cli/harness.ts';
 import { Client } from './support/client.ts';
 import { createDatabase, type PostgresDatabase } from './support/postgres.ts';
-import { type Receiver, type ReceivedRequest, respond, startReceiver } from './support/receivers.ts';
+import { inTurn, type Receiver, type ReceivedRequest, respond, startReceiver } from './support/receivers.ts';
 
 const PAYLOAD = 'nobody-may-log-this';
 const EVENT = 'generated_image_success';
@@ -48,14 +49,17 @@ function settings(env: Record<string, string> = {}): Record<string, string> {
   };
 }
 
-async function create(env: Record<string, string> = {}): Promise<Service> {
+async function create(env: Record<string, string> = {}, clock?: Clock): Promise<Service> {
   const sink = new Writable({
     write(chunk: Buffer, _encoding, done) {
       for (const line of chunk.toString().trim().split('\n')) logs.push(JSON.parse(line));
       done();
     },
   });
-  const service = await createService(loadConfig({ env: settings(env) }), { logger: pino(sink) });
+  const service = await createService(loadConfig({ env: settings(env) }), {
+    logger: pino(sink),
+    ...(clock === undefined ? {} : { clock }),
+  });
   services.push(service);
   return service;
 }
@@ -66,8 +70,8 @@ interface Node {
 }
 
 /** A node that listens, with the operator's key from its configuration. */
-async function start(env: Record<string, string> = {}): Promise<Node> {
-  const service = await create({ POSTHORN_OPERATOR_KEY: OPERATOR_KEY, ...env });
+async function start(env: Record<string, string> = {}, clock?: Clock): Promise<Node> {
+  const service = await create({ POSTHORN_OPERATOR_KEY: OPERATOR_KEY, ...env }, clock);
   const { url } = await service.start();
   return { url, operator: new Client(url, OPERATOR_KEY) };
 }
@@ -128,6 +132,20 @@ describe('a node on PostgreSQL', TIME_LIMIT, () => {
       return true;
     });
   });
+
+  for (const hours of [1, -1]) {
+    it(`whose clock is ${hours > 0 ? 'an hour ahead' : 'an hour behind'} delivers and retries in time`, async () => {
+      const target = await receiver(inTurn(respond(500), respond(200)));
+      const clock = { ...systemClock, now: () => Date.now() + hours * 3_600_000 };
+      const node = await start({ POSTHORN_RETRY_SCHEDULE: '200ms' }, clock);
+      await node.operator.data('POST', '/v2/account', { body: { username: 'alice' } });
+      await subscribe(node, target.url);
+      await publish(node);
+      const startedAtMs = performance.now();
+      await target.whenRequests(2);
+      assert.ok(performance.now() - startedAtMs < 5_000);
+    });
+  }
 
   it('delivers what is published, and logs neither payload nor secret nor password', async () => {
     const { url } = await receiver();
@@ -319,7 +337,8 @@ describe('nodes on one database', TIME_LIMIT, () => {
         });
         const moved = await receiver();
         const api = await start({ POSTHORN_ROLE: 'api' });
-        await start({ POSTHORN_ROLE: 'worker', POSTHORN_LANE_LIMIT: '1', POSTHORN_TIMEOUT: '30s' });
+        // It attempts one at a time, and holds the next one in reserve.
+        await start({ POSTHORN_ROLE: 'worker', POSTHORN_IN_FLIGHT: '1', POSTHORN_TIMEOUT: '30s' });
         await api.operator.data('POST', '/v2/account', { body: { username: 'alice' } });
         const { endpoint_id: endpointId } = await subscribe(api, old.url);
         await publish(api, 'first');

@@ -8,7 +8,7 @@ import { appliedSchema, MIGRATIONS } from '../store/postgres/migrate.ts';
 import type { Check } from './doctor-checks.ts';
 
 const OLDEST_SERVER = 15;
-/** Receivers refuse signatures that are minutes off, but retries are planned by this machine's clock, too. */
+/** Receivers refuse signatures that are minutes off, but the attempt log goes by this machine's clock, too. */
 const CLOCK_NOTICEABLE_MS = 1_000;
 const CLOCK_WRONG_MS = 10_000;
 const NOTICE_TIMEOUT_MS = 1_000;
@@ -171,7 +171,8 @@ async function checkDatabaseClock(pool: PostgresPool): Promise<Check> {
   const aheadMs = Math.round((askedAt + answeredAt) / 2 - (row?.now ?? 0));
   const detail = `this machine is ${Math.abs(aheadMs)} ms ${aheadMs < 0 ? 'behind' : 'ahead of'} the database`;
   if (Math.abs(aheadMs) <= CLOCK_NOTICEABLE_MS + (answeredAt - askedAt)) return ok(check, detail);
-  const fix = 'let NTP set the clocks of both machines: retries come early or late by that much';
+  const fix =
+    'let NTP set the clocks of both machines: signatures and the attempt log carry the time of this one, and receivers refuse a wrong one';
   return Math.abs(aheadMs) < CLOCK_WRONG_MS ? warning(check, detail, fix) : wrong(check, detail, fix);
 }
 

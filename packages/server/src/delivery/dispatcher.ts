@@ -20,6 +20,7 @@ import type {
 import { deliver, type DeliverContext, type Opener } from './deliver.ts';
 import { Lanes } from './lanes.ts';
 import type { Requester } from './request.ts';
+import { StoreClock } from './store-clock.ts';
 
 const LEASE_MS = 90_000;
 /** What must be left of a lease beside the attempt's time limit, to settle it before it ends. */
@@ -34,6 +35,8 @@ const STOP_STORE_MS = 2_000;
  * change they are given back and claimed anew.
  */
 const CHANGE_MEMORY_MS = 5_000;
+/** As a time: now, by any clock. */
+const DUE = Number.NEGATIVE_INFINITY;
 
 export interface DispatcherOptions {
   store: Store;
@@ -51,7 +54,8 @@ export interface DispatcherOptions {
     laneLimit: number;
     /**
      * Other processes deliver from the same store. What all of them hold of an endpoint together is then bounded by
-     * `laneLimit`, which only the store can count; default false: this process alone, which may hold more than it runs.
+     * `laneLimit`, which only the store can count, and its clock is a database's. Default false: this process alone,
+     * which may hold more than it runs, and by whose clock the store goes.
      */
     sharedStore?: boolean;
     /** Attempts at once in all. */
@@ -78,18 +82,32 @@ export interface AttemptReport {
   attempt: Attempt;
   /** `stale`: the lease had ended and somebody else owns the delivery; nothing was written. */
   next: 'delivered' | 'pending' | 'dead' | 'cancelled' | 'stale';
-  /** Unix ms; null unless `next` is `pending`. */
+  /** Unix ms by this process's clock, as `attempt.startedAt`; null unless `next` is `pending`. */
   nextAttemptAt: number | null;
 }
 
-interface Held {
+interface EndpointChange {
+  count: number;
+  /** Monotonic ms. */
+  atMs: number;
+}
+
+interface TakenLease {
   lease: Lease;
+  /**
+   * Monotonic ms at which it ends at the earliest, counted from before the store was asked for it: `leasedUntil` is a
+   * time by the store's clock, and a wall clock may jump.
+   */
+  endsAtMs: number;
+}
+
+interface Held extends TakenLease {
   state: 'ready' | 'running' | 'settling';
   readonly endpointId: string;
   readonly rateLimitPerSecond: number | null;
   settlement: Settlement | null;
   /** A lease of the same delivery that arrived while the store had this one's settlement. */
-  newer: Lease | null;
+  newer: TakenLease | null;
 }
 
 /**
@@ -103,6 +121,8 @@ interface Held {
 export class Dispatcher {
   readonly #store: Store;
   readonly #clock: Clock;
+  /** What the store tells as a time, and is told, is by this one. */
+  readonly #storeClock: StoreClock;
   readonly #settings: DispatcherOptions['settings'];
   readonly #pollMs: number;
   readonly #context: DeliverContext;
@@ -124,7 +144,7 @@ export class Dispatcher {
 
   #claiming = false;
   #claimFailures = 0;
-  /** Unix ms; infinite when nothing is known to wait. */
+  /** Unix ms by the store's clock; infinite when nothing is known to wait, minus infinite when something is due. */
   #nextClaimAt = Number.POSITIVE_INFINITY;
   /** Monotonic ms of the next claim that nobody asked for. */
   #pollAtMs = 0;
@@ -134,13 +154,14 @@ export class Dispatcher {
 
   /** Counts endpoint changes, so that what a store call answers can be told to be older than one. */
   #changeCount = 0;
-  readonly #changes = new Map<string, { count: number; atMs: number }>();
+  readonly #changes = new Map<string, EndpointChange>();
   readonly #watchers = new Set<() => void>();
 
   constructor(options: DispatcherOptions) {
     const { store, requester, open, clock, userAgent, settings } = options;
     this.#store = store;
     this.#clock = clock;
+    this.#storeClock = new StoreClock(clock);
     this.#settings = settings;
     this.#pollMs = settings.pollMs ?? 1_000;
     this.#lanes = new Lanes(settings.laneLimit);
@@ -162,7 +183,7 @@ export class Dispatcher {
   start(): void {
     if (this.#phase !== 'new') return;
     this.#phase = 'running';
-    this.#nextClaimAt = this.#clock.now();
+    this.#nextClaimAt = DUE;
     this.#claimIfDue();
   }
 
@@ -176,16 +197,20 @@ export class Dispatcher {
     return { limit, laneLimit: sharedStore === true ? laneLimit : 2 * laneLimit, leaseMs: LEASE_MS };
   }
 
-  /** Takes what a publish leased. Never throws. */
-  accept(claimed: Claimed): void {
+  /**
+   * Takes what a publish leased. Never throws.
+   *
+   * @param askedAtMs monotonic ms, read before the store was called
+   */
+  accept(claimed: Claimed, askedAtMs: number): void {
     const sinceMs = this.#clock.monotonic() - CHANGE_MEMORY_MS;
-    this.#take(claimed.leases, (change) => change.atMs > sinceMs);
+    this.#takeNew(claimed.leases, askedAtMs, (change) => change.atMs > sinceMs);
     if (claimed.nextDueAt !== null) this.#claimBy(claimed.nextDueAt);
   }
 
   /** Something may be due: claims soon. Calls in a row cost one claim. */
   wake(): void {
-    this.#claimBy(this.#clock.now());
+    this.#claimBy(DUE);
   }
 
   /**
@@ -224,42 +249,57 @@ export class Dispatcher {
   // ------------------------------------------------------------ taking
 
   /** `isOlder` tells whether leases that arrive now may be from before a change of their endpoint. */
-  #take(leases: readonly Lease[], isOlder: (change: { count: number; atMs: number }) => boolean): void {
+  #takeNew(leases: readonly Lease[], askedAtMs: number, isOlder: (change: EndpointChange) => boolean): void {
+    const [first] = leases;
+    if (this.#settings.sharedStore === true && first !== undefined) {
+      this.#storeClock.learn(first.leasedUntil - LEASE_MS, askedAtMs);
+    }
+    const endsAtMs = askedAtMs + LEASE_MS;
+    this.#take(
+      leases.map((lease) => ({ lease, endsAtMs })),
+      isOlder,
+    );
+  }
+
+  #take(leases: readonly TakenLease[], isOlder: (change: EndpointChange) => boolean): void {
     const refused: Lease[] = [];
-    for (const lease of leases) {
+    for (const taken of leases) {
+      const { lease } = taken;
       const change = this.#changes.get(lease.endpoint.endpointId);
       const known = this.#held.get(lease.deliveryId);
-      if (known !== undefined && known.state !== 'ready') this.#adopt(known, lease);
+      if (known !== undefined && known.state !== 'ready') this.#adopt(known, taken);
       else if (this.#phase === 'stopped' || (change !== undefined && isOlder(change))) refused.push(lease);
-      else if (known !== undefined) this.#adopt(known, lease);
-      else this.#hold(lease);
+      else if (known !== undefined) this.#adopt(known, taken);
+      else this.#hold(taken);
     }
     if (refused.length > 0) void this.#release(refused);
     this.#pump();
   }
 
-  #hold(lease: Lease): void {
-    const { endpointId, rateLimitPerSecond } = lease.endpoint;
+  #hold(taken: TakenLease): void {
+    const { deliveryId, endpoint } = taken.lease;
+    const { endpointId, rateLimitPerSecond } = endpoint;
     const held: Held = {
-      lease,
+      ...taken,
       state: 'ready',
       endpointId,
       rateLimitPerSecond,
       settlement: null,
       newer: null,
     };
-    this.#held.set(lease.deliveryId, held);
+    this.#held.set(deliveryId, held);
     this.#lanes.add(held);
   }
 
   /** A clock that jumped made our own lease look expired to the store: the new token counts, the attempt goes on. */
-  #adopt(held: Held, lease: Lease): void {
+  #adopt(held: Held, taken: TakenLease): void {
     if (held.state === 'settling' && !this.#outbox.includes(held)) {
-      held.newer = lease;
+      held.newer = taken;
       return;
     }
-    held.lease = lease;
-    if (held.settlement !== null) held.settlement = { ...held.settlement, token: lease.token };
+    held.lease = taken.lease;
+    held.endsAtMs = taken.endsAtMs;
+    if (held.settlement !== null) held.settlement = { ...held.settlement, token: taken.lease.token };
   }
 
   // ------------------------------------------------------------ attempting
@@ -277,7 +317,7 @@ export class Dispatcher {
         break;
       }
       const held = taken.item;
-      if (this.#hasTimeLeft(held.lease)) {
+      if (this.#hasTimeLeft(held)) {
         void this.#attempt(held);
       } else {
         this.#lanes.finish(held.endpointId);
@@ -287,9 +327,9 @@ export class Dispatcher {
     this.#giveBack(expired);
   }
 
-  #hasTimeLeft(lease: Lease): boolean {
+  #hasTimeLeft({ lease, endsAtMs }: TakenLease): boolean {
     const timeoutMs = lease.endpoint.timeoutMs ?? this.#settings.timeoutMs;
-    return lease.leasedUntil - this.#clock.now() >= timeoutMs + LEASE_MARGIN_MS;
+    return endsAtMs - this.#clock.monotonic() >= timeoutMs + LEASE_MARGIN_MS;
   }
 
   async #attempt(held: Held): Promise<void> {
@@ -319,14 +359,15 @@ export class Dispatcher {
     if (this.#settling || this.#cancelSettleRetry !== null || this.#outbox.length === 0) return;
     this.#settling = true;
     const batch = this.#outbox.splice(0, this.#batchLimit);
-    const settlements = batch.map((held) => held.settlement as Settlement);
+    const settlements = batch.map((held) => this.#byStoreClock(held.settlement as Settlement));
     const changeCount = this.#changeCount;
+    const askedAtMs = this.#clock.monotonic();
     try {
       const settled = await this.#store.settle(settlements, this.offer());
       this.#settleFailures = 0;
       this.#batchLimit = MAX_SETTLE_BATCH;
       batch.forEach((held, i) => this.#settled(held, settled.results[i] as SettleResult));
-      this.#take(settled.leases, (change) => change.count > changeCount);
+      this.#takeNew(settled.leases, askedAtMs, (change) => change.count > changeCount);
       this.#noteDue(settled);
     } catch (error) {
       this.#settleFailed(batch, error);
@@ -337,14 +378,23 @@ export class Dispatcher {
     void this.#flush();
   }
 
+  /** A retry is due so long after its attempt, whatever the time is by the two clocks. */
+  #byStoreClock(settlement: Settlement): Settlement {
+    const { next } = settlement;
+    if (next.status !== 'pending') return settlement;
+    const dueAt = Math.round(next.dueAt - this.#clock.now() + this.#storeClock.now());
+    return { ...settlement, next: { ...next, dueAt } };
+  }
+
   #settled(held: Held, result: SettleResult): void {
     const { lease, newer } = held;
     const settlement = held.settlement as Settlement;
-    if (newer !== null && result.outcome === 'stale' && newer.attempts === lease.attempts) {
+    if (newer !== null && result.outcome === 'stale' && newer.lease.attempts === lease.attempts) {
       // The store had given the lease anew before it read the settlement: the same attempt, under the new token.
-      held.lease = newer;
       held.newer = null;
-      held.settlement = { ...settlement, token: newer.token };
+      held.lease = newer.lease;
+      held.endsAtMs = newer.endsAtMs;
+      held.settlement = { ...settlement, token: newer.lease.token };
       this.#outbox.push(held);
       return;
     }
@@ -417,7 +467,7 @@ export class Dispatcher {
    */
   #noteDue({ leases, nextDueAt }: Claimed): void {
     if (nextDueAt === null) return;
-    if (leases.length === 0 && nextDueAt <= this.#clock.now()) return;
+    if (leases.length === 0 && nextDueAt <= this.#storeClock.now()) return;
     this.#nextClaimAt = Math.min(this.#nextClaimAt, nextDueAt);
   }
 
@@ -425,12 +475,12 @@ export class Dispatcher {
     if (this.#phase !== 'running' || this.#claiming) return;
     const untilPollMs = this.#pollAtMs - this.#clock.monotonic();
     // Without room only a settlement changes anything, and that claims by itself.
-    const untilDueMs = this.offer() === null ? this.#pollMs : this.#nextClaimAt - this.#clock.now();
+    const untilDueMs = this.offer() === null ? this.#pollMs : this.#nextClaimAt - this.#storeClock.now();
     this.#cancelClaimTimer?.();
     this.#cancelClaimTimer = this.#clock.timer(Math.max(1, Math.min(untilDueMs, untilPollMs)), () => {
       this.#cancelClaimTimer = null;
       if (this.#clock.monotonic() >= this.#pollAtMs) {
-        this.#nextClaimAt = this.#clock.now();
+        this.#nextClaimAt = DUE;
         this.#pollAtMs = this.#clock.monotonic() + this.#pollMs;
       }
       this.#claimIfDue();
@@ -439,7 +489,7 @@ export class Dispatcher {
 
   #claimIfDue(): void {
     if (this.#phase !== 'running' || this.#claiming) return;
-    const offer = this.#nextClaimAt <= this.#clock.now() ? this.offer() : null;
+    const offer = this.#nextClaimAt <= this.#storeClock.now() ? this.offer() : null;
     if (offer === null) this.#armClaimTimer();
     else void this.#claim(offer);
   }
@@ -448,11 +498,12 @@ export class Dispatcher {
     this.#claiming = true;
     this.#nextClaimAt = Number.POSITIVE_INFINITY;
     const changeCount = this.#changeCount;
+    const askedAtMs = this.#clock.monotonic();
     let nextPollMs = this.#pollMs;
     try {
       const claimed = await this.#store.claim(offer);
       this.#claimFailures = 0;
-      this.#take(claimed.leases, (change) => change.count > changeCount);
+      this.#takeNew(claimed.leases, askedAtMs, (change) => change.count > changeCount);
       this.#noteDue(claimed);
     } catch (error) {
       this.#claimFailures += 1;

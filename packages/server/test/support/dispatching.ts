@@ -135,7 +135,7 @@ export class Bench {
   }
 
   accept(...leases: Lease[]): void {
-    this.dispatcher.accept({ leases, nextDueAt: null });
+    this.dispatcher.accept({ leases, nextDueAt: null }, this.clock.monotonic());
   }
 
   /** The endpoints that are being posted to, in order of their starts. */
