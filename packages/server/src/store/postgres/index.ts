@@ -11,6 +11,7 @@ import type { EngineContext, Notice } from './engine.ts';
 import { eventTypeOperations } from './event-types.ts';
 import { eventOperations } from './events.ts';
 import { keyOperations } from './keys.ts';
+import { withoutLostLeases } from './lost-leases.ts';
 import { metaOperations } from './meta.ts';
 import { migrate } from './migrate.ts';
 import { NodeRegistration } from './nodes.ts';
@@ -90,6 +91,7 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
     nodeId: () => node.id,
     notify: (sql, notice) => notices.notify(sql, notice),
   };
+  const queue = queueOperations(context);
   const operations: Omit<Store, 'close'> = {
     ...metaOperations(context),
     ...accountOperations(context),
@@ -99,8 +101,19 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
     ...changeOperations(context),
     ...eventTypeOperations(context),
     ...endpointOperations(context),
-    ...publishOperations(context),
-    ...queueOperations(context),
+    ...queue,
+    ...withoutLostLeases(
+      { ...publishOperations(context), ...queue },
+      {
+        ...context,
+        clock,
+        onFreed: (count) =>
+          onError(
+            `${count} deliveries that were leased by calls without an answer are due again`,
+            unavailable('connections to the database were lost while it answered'),
+          ),
+      },
+    ),
     ...replayOperations(context),
     ...deliveryOperations(context),
     ...eventOperations(context),

@@ -614,3 +614,21 @@ BEGIN
   SELECT count(*)::integer INTO v_freed FROM freed;
   RETURN v_freed;
 END $$;
+
+-- Frees what a node leased at least p_age_ms ago and doesn't know of: it never got the answer. Answers how many.
+CREATE FUNCTION posthorn.free_lost_leases(p_node bigint, p_known text[], p_age_ms bigint) RETURNS integer
+  LANGUAGE sql VOLATILE AS $$
+  WITH freed AS (
+    UPDATE posthorn.queue q
+    SET due_at = posthorn.now_ms(), leased = false, leased_at = NULL, token = NULL, holder = NULL
+    FROM (SELECT username, delivery_id FROM posthorn.queue
+          WHERE leased AND holder = p_node AND leased_at <= posthorn.now_ms() - p_age_ms AND token <> ALL (p_known)
+          ORDER BY username, delivery_id FOR UPDATE SKIP LOCKED) l
+    WHERE q.username = l.username AND q.delivery_id = l.delivery_id
+    RETURNING q.username, q.endpoint_id
+  ), called AS (
+    INSERT INTO posthorn.lane_call (username, endpoint_id, at)
+    SELECT DISTINCT username, endpoint_id, posthorn.now_ms() FROM freed
+  )
+  SELECT count(*)::integer FROM freed
+$$;
