@@ -1,6 +1,7 @@
 /** What PostgreSQL's history does besides what every store must do: it lies in partitions by day, which go as a whole. */
 import assert from 'node:assert/strict';
 import { after, describe, it, type TestContext } from 'node:test';
+import { grantPublish } from '../src/store/postgres/grants.ts';
 import type { Store } from '../src/store/store.ts';
 import { PostgresEngine, type PostgresTestDatabase } from './support/postgres-store.ts';
 import {
@@ -315,6 +316,82 @@ describe('store: PostgreSQL, the days of the history', () => {
     await b.purge(now);
     assert.deepEqual(await b.partitionsOf(day), []);
     assert.equal((await b.eventIds(target.username)).length, 1);
+  });
+
+  it('a start that can’t have the days’ tables holds nobody up for long and leaves them to a later one', async (t) => {
+    const b = await bench(t);
+    const { username } = await b.subscriber();
+    const at = await b.daysLater(20);
+    const { database } = b.database;
+    await database.query('BEGIN');
+    try {
+      // As an application's transaction that has published.
+      await database.query('LOCK TABLE posthorn.event IN ROW EXCLUSIVE MODE');
+      const opening = b.database.open();
+      let isOpen = false;
+      const noteEnd = () => {
+        isOpen = true;
+      };
+      opening.then(noteEnd, noteEnd);
+      for (let published = 0; !isOpen; published++) {
+        const began = performance.now();
+        const { eventId } = await b.publish(username);
+        assert.ok(performance.now() - began < 2_000, 'publishing goes on');
+        assert.equal(await b.placeOf(username, eventId), 'default');
+        assert.ok(published < 1_000, 'the store is open');
+      }
+      await (await opening).close();
+      assert.deepEqual(await b.partitionsOf(at + DAY_MS), []);
+    } finally {
+      await database.query('ROLLBACK');
+    }
+    await (await b.database.open()).close();
+    for (const ahead of [1, 2]) assert.deepEqual(await b.partitionsOf(at + ahead * DAY_MS), ALL_THREE);
+  });
+
+  it('a start that lacks no day waits for none of their tables', async (t) => {
+    const b = await bench(t);
+    await b.noon();
+    await (await b.database.open()).close();
+    const { database } = b.database;
+    await database.query('BEGIN');
+    try {
+      await database.query('LOCK TABLE posthorn.delivery, posthorn.event IN ROW EXCLUSIVE MODE');
+      await (await b.database.open()).close();
+    } finally {
+      await database.query('ROLLBACK');
+    }
+  });
+
+  it('what a role with the right to publish hangs on a day’s tables doesn’t keep the day', async (t) => {
+    const b = await bench(t);
+    const { username } = await b.subscriber();
+    const { database } = b.database;
+    const day = await b.noon();
+    await (await b.database.open()).close();
+    const { deliveryId } = await b.publish(username);
+    await b.store.settle([deliveredAt(await b.claim(deliveryId), day)], null);
+    const name = new Date(day).toISOString().slice(0, 10).replaceAll('-', '');
+    const role = `${database.name}_publisher`;
+    await database.query(`CREATE ROLE ${role}`);
+    try {
+      await database.query(`GRANT CREATE ON DATABASE ${database.name} TO ${role}`);
+      await grantPublish(database.url, role);
+      await database.query('BEGIN');
+      await database.query(`SET LOCAL ROLE ${role}`);
+      await database.query('CREATE SCHEMA theirs');
+      await database.query(`CREATE VIEW theirs.of_event AS SELECT NULL::posthorn.event_${name} AS e`);
+      await database.query(`CREATE TABLE theirs.own (id integer, d posthorn.delivery_${name})`);
+      await database.query('INSERT INTO theirs.own (id) VALUES (7)');
+      await database.query('COMMIT');
+
+      await b.purge(await b.daysLater(2));
+      assert.deepEqual(await b.partitionsOf(day), []);
+      assert.deepEqual(await database.query('SELECT * FROM theirs.own'), [{ id: 7 }], 'their own rows stay');
+    } finally {
+      await database.query(`DROP OWNED BY ${role} CASCADE`);
+      await database.query(`DROP ROLE ${role}`);
+    }
   });
 
   it('an event of which a replay is making a delivery stays', async (t) => {

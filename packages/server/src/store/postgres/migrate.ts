@@ -8,23 +8,24 @@ import {
 import { PostgresPool } from './connection.ts';
 import type { Sql } from './engine.ts';
 import { sqlStateOf } from './failures.ts';
+import { makeDays, missingDays } from './partitions.ts';
 
 export const MIGRATIONS = new URL('./migrations/', import.meta.url);
 
 /** What the nodes that start at once on one database queue up for: "posthorn" in ASCII. */
 const MIGRATION_LOCK = '8101821198468346478';
 /** A table of history may take a while to be altered; and so may the wait for another node that does it. */
-const STATEMENT_TIMEOUT_MS = 10 * 60_000;
+const LONG = { statementTimeoutMs: 10 * 60_000 };
 
 const OLDEST_SERVER = 15;
-const DAYS_OF_PARTITIONS = 3;
-const DAY_MS = 24 * 60 * 60_000;
 
 const INSUFFICIENT_PRIVILEGE = '42501';
 
 /**
- * Brings the schema up to date, and makes the partitions of today and the next days. All of it is one transaction under
- * a lock, so that any number of nodes may start at once on an empty database: one migrates, the others find it done.
+ * Brings the schema up to date in one transaction under a lock, so that any number of nodes may start at once on an empty
+ * database: one migrates, the others find it done. Then makes the partitions of today and the next days, unless a
+ * transaction that is open just now has their tables in hand: the purge makes them later, and what is published until
+ * then is kept in the default partitions.
  *
  * @throws PosthornError `unavailable` when the server or its database can't be used, the user lacks rights, or the
  *   database is newer than this binary
@@ -33,29 +34,25 @@ export async function migrate(pool: PostgresPool): Promise<MigrationReport> {
   const known = readMigrations(MIGRATIONS);
   await checkServer(pool);
   try {
-    return await pool.transaction(
-      async (sql) => {
-        await sql.query('SELECT pg_advisory_xact_lock($1)', [MIGRATION_LOCK]);
-        await makeMigrationTable(sql);
-        const applied = await appliedMigrations(sql);
-        const pending = pendingMigrations(known, applied);
-        for (const { version, name, sql: text, checksum } of pending) {
-          await sql.query(text);
-          await sql.query(
-            'INSERT INTO posthorn.schema_migration (version, name, checksum) VALUES ($1, $2, $3)',
-            [version, name, checksum],
-          );
-        }
-        // New functions are everybody's to call, so a role that may publish could call them.
-        if (pending.length > 0) await sql.query('REVOKE ALL ON ALL ROUTINES IN SCHEMA posthorn FROM PUBLIC');
+    const report = await pool.transaction(async (sql): Promise<MigrationReport> => {
+      await sql.query('SELECT pg_advisory_xact_lock($1)', [MIGRATION_LOCK]);
+      await makeMigrationTable(sql);
+      const applied = await appliedMigrations(sql);
+      const pending = pendingMigrations(known, applied);
+      for (const { version, name, sql: text, checksum } of pending) {
+        await sql.query(text);
         await sql.query(
-          'SELECT posthorn.add_partitions(posthorn.now_ms() + day * $1) FROM generate_series(0, $2) day',
-          [DAY_MS, DAYS_OF_PARTITIONS - 1],
+          'INSERT INTO posthorn.schema_migration (version, name, checksum) VALUES ($1, $2, $3)',
+          [version, name, checksum],
         );
-        return { from: applied.length, to: known.length, applied: pending.map(({ name }) => name) };
-      },
-      { statementTimeoutMs: STATEMENT_TIMEOUT_MS },
-    );
+      }
+      // New functions are everybody's to call, so a role that may publish could call them.
+      if (pending.length > 0) await sql.query('REVOKE ALL ON ALL ROUTINES IN SCHEMA posthorn FROM PUBLIC');
+      return { from: applied.length, to: known.length, applied: pending.map(({ name }) => name) };
+    }, LONG);
+    const missing = await pool.transaction(missingDays, LONG);
+    if (missing.length > 0) await makeDays({ transaction: (run) => pool.transaction(run, LONG) }, missing);
+    return report;
   } catch (error) {
     if (sqlStateOf(error) !== INSUFFICIENT_PRIVILEGE) throw error;
     throw unavailable(

@@ -37,7 +37,10 @@ export async function takePurgeLock(sql: Sql): Promise<boolean> {
 }
 
 /** Runs one transaction under the purge's lock; null when that or another lock wasn't had in time. */
-async function tryAlone<T>(context: EngineContext, run: (sql: Sql) => Promise<T>): Promise<T | null> {
+async function tryAlone<T>(
+  context: Pick<EngineContext, 'transaction'>,
+  run: (sql: Sql) => Promise<T>,
+): Promise<T | null> {
   try {
     return await context.transaction(async (sql) => {
       await sql.query(LOCK_TIMEOUT);
@@ -70,7 +73,10 @@ export async function missingDays(sql: Sql): Promise<number[]> {
 }
 
 /** Makes the partitions of days; false when the tables can't be had now. */
-export async function makeDays(context: EngineContext, days: readonly number[]): Promise<boolean> {
+export async function makeDays(
+  context: Pick<EngineContext, 'transaction'>,
+  days: readonly number[],
+): Promise<boolean> {
   const done = await tryAlone(context, async (sql) => {
     // In the order in which settlements take them.
     await sql.query(
@@ -212,7 +218,8 @@ export async function dropDay(context: EngineContext, { name }: Day): Promise<bo
       FOREACH v_table IN ARRAY ARRAY['delivery', 'attempt', 'event'] LOOP
         EXECUTE format('ALTER TABLE posthorn.%I DETACH PARTITION posthorn.%I', v_table, v_table || '_${name}');
         EXECUTE format('INSERT INTO posthorn.%I SELECT * FROM posthorn.%I', v_table, v_table || '_${name}');
-        EXECUTE format('DROP TABLE posthorn.%I', v_table || '_${name}');
+        -- Whoever may use the schema can make a view or a column of a partition's row type: that mustn't keep the day.
+        EXECUTE format('DROP TABLE posthorn.%I CASCADE', v_table || '_${name}');
       END LOOP;
     END $$`);
     return true;

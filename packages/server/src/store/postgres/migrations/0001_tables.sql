@@ -304,7 +304,7 @@ BEGIN
     OR EXISTS (SELECT 1 FROM posthorn.delivery_default WHERE event_at >= v_from AND event_at < v_from + 86400000)
     OR EXISTS (SELECT 1 FROM posthorn.attempt_default WHERE event_at >= v_from AND event_at < v_from + 86400000)
   THEN RETURN false; END IF;
-  FOREACH v_table IN ARRAY ARRAY['event', 'delivery', 'attempt'] LOOP
+  FOREACH v_table IN ARRAY ARRAY['delivery', 'attempt', 'event'] LOOP -- as settlements lock them
     EXECUTE format('CREATE TABLE posthorn.%I PARTITION OF posthorn.%I FOR VALUES FROM (%s) TO (%s)',
       v_table || '_' || v_day, v_table, v_from, v_from + 86400000);
   END LOOP;
