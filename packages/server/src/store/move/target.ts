@@ -154,7 +154,6 @@ export class Target {
   /** What the planner must know of a database that was filled at once. */
   async analyze(): Promise<void> {
     await this.#pool.query(`ANALYZE ${MOVED_TABLES.map(({ name }) => `posthorn.${name}`).join(', ')}`);
-    await this.#pool.query(`SELECT brin_summarize_new_values('posthorn.event_key_created')`);
   }
 
   /** Opens the target to services. */

@@ -156,8 +156,6 @@ CREATE TABLE posthorn.event_key (
   seq        bigint NOT NULL,
   PRIMARY KEY (username, event_id)
 );
--- Keys are appended in the order of time: a few blocks hold a day's.
-CREATE INDEX event_key_created ON posthorn.event_key USING brin (created_at) WITH (autosummarize = on);
 
 -- Finished deliveries. event_at is the created_at of their event.
 CREATE TABLE posthorn.delivery (
