@@ -5,6 +5,7 @@ import { type RunningService, startService } from './cli/harness.ts';
 import { Client } from './support/client.ts';
 import { Load, LOAD_EVENT } from './support/load.ts';
 import { type Receiver, respond, startReceiver } from './support/receivers.ts';
+import { seeded } from './support/seeded.ts';
 import { type TempDir, tempDir } from './support/tempdir.ts';
 
 /** Each cycle is a start, a load and a SIGKILL. */
@@ -18,17 +19,6 @@ const IN_FLIGHT_LIMIT = 24;
 const EARLIEST_KILL = 5;
 const LATEST_KILL = 250;
 const OPERATOR_KEY = 'crash-test-operator-key-'.padEnd(48, '0');
-
-/** A small seeded generator (mulberry32): the same seed, the same kills. */
-function seeded(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 let folder: TempDir;
 let receiver: Receiver;

@@ -18,6 +18,7 @@ export class Cable {
   readonly #far: { host: string; port: number };
   readonly #pairs = new Set<{ near: Socket; far: Socket }>();
   #isCut = false;
+  #connectionsTried = 0;
 
   private constructor(url: string, server: Server) {
     const target = new URL(url);
@@ -27,6 +28,11 @@ export class Cable {
     this.url = target.href;
     this.#server = server;
     server.on('connection', (near) => this.#join(near));
+  }
+
+  /** How often somebody has connected to it so far, or tried to while it was cut. */
+  get connectionsTried(): number {
+    return this.#connectionsTried;
   }
 
   static async lay(url: string): Promise<Cable> {
@@ -65,6 +71,7 @@ export class Cable {
   }
 
   #join(near: Socket): void {
+    this.#connectionsTried += 1;
     near.on('error', () => {});
     // The port stays open and refuses by hanging up: were it closed, somebody else could get it.
     if (this.#isCut) {
