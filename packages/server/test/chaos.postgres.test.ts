@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { after, before, it, type TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { LogLine } from './cli/harness.ts';
 import { Fleet, type FleetNode, loggedLines } from './support/fleet.ts';
 import { LOAD_EVENT } from './support/load.ts';
 import { createDatabase, type PostgresDatabase } from './support/postgres.ts';
@@ -150,8 +151,9 @@ class Nodes {
     node.kill('SIGSTOP');
     this.#noteIncident(node);
     if (kind === 'stall') await this.#delay(misfortune.forMs);
-    else await this.#whenTakenForDead(node);
+    else await this.#whenForgotten(node);
     node.kill('SIGCONT');
+    if (kind === 'long stall') await node.logged(isTakenForDead);
     this.#log(`${kind} of a ${node.role} for ${Math.round(performance.now() - startedAt)} ms`);
     this.#slots[slot] = node;
   }
@@ -179,7 +181,7 @@ class Nodes {
     }
   }
 
-  async #whenTakenForDead({ pid }: FleetNode): Promise<void> {
+  async #whenForgotten({ pid }: FleetNode): Promise<void> {
     for (;;) {
       await this.#delay(200);
       const known = await database
@@ -207,8 +209,8 @@ function hasGivenUp(node: FleetNode): boolean {
   return loggedLines(node, ({ msg }) => /did not take|could not be given back/.test(String(msg))).length > 0;
 }
 
-function takenForDead(node: FleetNode): number {
-  return loggedLines(node, ({ msg }) => /was taken for dead/.test(String(msg))).length;
+function isTakenForDead({ msg }: LogLine): boolean {
+  return /was taken for dead/.test(String(msg));
 }
 
 /** Asks again until all of them are nought; the test's time limit ends it. */
@@ -326,7 +328,7 @@ it(
       0,
     );
     const stale = fleet.nodes.flatMap((node) => loggedLines(node, ({ next }) => next === 'stale')).length;
-    const deaths = fleet.nodes.reduce((sum, node) => sum + takenForDead(node), 0);
+    const deaths = fleet.nodes.reduce((sum, node) => sum + loggedLines(node, isTakenForDead).length, 0);
     const longStalls = nodes.counts.get('long stall of worker') ?? 0;
     // A machine that is so busy that a node isn't heard for 10 s strikes it as well.
     const incidents = nodes.incidents + Math.max(0, deaths - longStalls);

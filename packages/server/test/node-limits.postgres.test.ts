@@ -210,7 +210,7 @@ describe('two API nodes and three workers', TIME_LIMIT, () => {
     // What is published after it arrives after it, at the latest.
     await apis[0].operator.data('POST', '/v2/publish', { body: eventOf(username, 'another') });
     await target.whenRequests(2);
-    assert.deepEqual(target.requests.map(({ headers }) => headers['webhook-id']).sort(), [
+    assert.deepEqual(target.requests.map(({ headers }) => String(headers['webhook-id'])).sort(), [
       'another',
       'the-one',
     ]);

@@ -27,6 +27,14 @@ interface PublishedRow {
 /** An event whose id was free and taken again by the purge at the same moment is published anew so often. */
 const MAX_ROUNDS = 3;
 
+/**
+ * What is acknowledged must be on disk. The session's settings see to that too, but a proxy that pools transactions may
+ * have run them on another connection than this one.
+ */
+const PUBLISH = `SELECT posthorn.publish_batch($1, $2, $3, $4, $5, $6) AS answer,
+  CASE WHEN current_setting('synchronous_commit') = 'off'
+       THEN pg_catalog.set_config('synchronous_commit', 'on', true) END`;
+
 export function publishOperations({ query, nodeId, notify }: EngineContext): Operations<'publish'> {
   /** Why an event that nothing stands in the way of wasn't stored; null when there is no reason any more. */
   async function refusalOf({ username, onlyEndpointId }: SealedEvent): Promise<PublishResult | null> {
@@ -77,17 +85,14 @@ export function publishOperations({ query, nodeId, notify }: EngineContext): Ope
         }
         const sent: number[] = open;
         const batch = sent.map((index) => events[index] as SealedEvent);
-        const [row] = await query<{ answer: PublishedRow }>(
-          'SELECT posthorn.publish_batch($1, $2, $3, $4, $5, $6) AS answer',
-          [
-            JSON.stringify(batch.map(toRow)),
-            JSON.stringify(batch.map(toHead)),
-            nodeId(),
-            offer?.limit ?? 0,
-            offer?.laneLimit ?? 0,
-            offer?.leaseMs ?? 0,
-          ],
-        );
+        const [row] = await query<{ answer: PublishedRow }>(PUBLISH, [
+          JSON.stringify(batch.map(toRow)),
+          JSON.stringify(batch.map(toHead)),
+          nodeId(),
+          offer?.limit ?? 0,
+          offer?.laneLimit ?? 0,
+          offer?.leaseMs ?? 0,
+        ]);
         const { answer } = row as { answer: PublishedRow };
         nextDueAt = answer.next;
         const idsOf = new Map<number, string[]>();
