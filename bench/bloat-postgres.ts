@@ -7,9 +7,9 @@
  * The database must be empty: the bench leaves it to you to drop. Vacuum is left to the server, as in production.
  */
 import pg from 'pg';
-import type { Attempt, SealedEvent } from '../packages/server/src/model.ts';
 import { openPostgresStore } from '../packages/server/src/store/postgres/index.ts';
 import type { Lease, Settlement } from '../packages/server/src/store/store.ts';
+import { makeAccounts, measuredAttempt, measuredEvent } from './store-load.ts';
 
 const URL_VARIABLE = 'BENCH_POSTGRES_URL';
 const ACCOUNTS = 1000;
@@ -28,13 +28,15 @@ const store = await openPostgresStore({ url });
 const db = new pg.Client({ connectionString: url });
 await db.connect();
 try {
-  await makeAccounts();
+  await makeAccounts(db, ACCOUNTS);
   const startedAt = performance.now();
   let published = 0;
   let settled = 0;
   let reported = 0;
   while (settled < total) {
-    const events = Array.from({ length: BATCH }, (_, n) => newEvent(published + n));
+    const events = Array.from({ length: BATCH }, (_, n) =>
+      measuredEvent(1 + ((published + n) % ACCOUNTS), `bloat-${process.pid}-${published + n}`),
+    );
     let { leases } = await store.publish(events, OFFER);
     published += BATCH;
     while (leases.length > 0) {
@@ -56,18 +58,6 @@ try {
   await store.close();
 }
 
-async function makeAccounts(): Promise<void> {
-  await db.query(`INSERT INTO posthorn.account (username, status, created_at)
-    SELECT 'u' || n, 'active', posthorn.now_ms() FROM generate_series(0, ${ACCOUNTS - 1}) n`);
-  await db.query(`INSERT INTO posthorn.endpoint (username, endpoint_id, url, events, status, secret, created_at)
-    SELECT 'u' || n, 'wh_' || n, 'https://receiver.example/', '["measured"]', 'enabled', 'sealed', posthorn.now_ms()
-    FROM generate_series(0, ${ACCOUNTS - 1}) n`);
-  await db.query(`INSERT INTO posthorn.subscription (username, event, endpoint_id)
-    SELECT 'u' || n, 'measured', 'wh_' || n FROM generate_series(0, ${ACCOUNTS - 1}) n`);
-  await db.query(`INSERT INTO posthorn.lane (username, endpoint_id)
-    SELECT 'u' || n, 'wh_' || n FROM generate_series(0, ${ACCOUNTS - 1}) n`);
-}
-
 async function report(): Promise<void> {
   const { rows } = await db.query<Record<string, string>>(
     `SELECT s.relname AS name, pg_size_pretty(pg_relation_size(s.relid)) AS heap,
@@ -79,37 +69,10 @@ async function report(): Promise<void> {
   console.table(rows);
 }
 
-function newEvent(n: number): SealedEvent {
-  const eventId = `bloat-${process.pid}-${n}`;
-  const data = { text: 'x'.repeat(900) };
-  return {
-    username: `u${n % ACCOUNTS}`,
-    eventId,
-    event: 'measured',
-    timestamp: 1,
-    body: JSON.stringify({ event_id: eventId, event: 'measured', timestamp: 1, data }),
-    fingerprint: eventId,
-    timestampGiven: false,
-  };
-}
-
 function settlement({ username, deliveryId, token, attempts: made }: Lease): Settlement {
   attempts += 1;
   const failed = attempts % FAILS_ONE_OF === 0;
-  const attempt: Attempt = {
-    number: made + 1,
-    startedAt: Date.now(),
-    durationMs: 12.5,
-    outcome: failed ? 'http_error' : 'success',
-    httpStatus: failed ? 500 : 200,
-    error: failed ? 'the receiver answered 500' : null,
-    url: 'https://receiver.example/',
-    requestHeaders: { 'content-type': 'application/json' },
-    responseHeaders: { 'content-length': '2' },
-    responseBody: 'ok',
-    responseTruncated: false,
-    manual: false,
-  };
+  const attempt = measuredAttempt(made + 1, failed);
   const next: Settlement['next'] = failed
     ? { status: 'pending', dueAt: Date.now() }
     : { status: 'delivered' };

@@ -10,13 +10,14 @@
  */
 import { writeFile } from 'node:fs/promises';
 import pg from 'pg';
-import type { Attempt, SealedEvent } from '../packages/server/src/model.ts';
+import type { SealedEvent } from '../packages/server/src/model.ts';
 import type { EngineContext, Sql } from '../packages/server/src/store/postgres/engine.ts';
 import { openPostgresStore } from '../packages/server/src/store/postgres/index.ts';
 import { publishOperations } from '../packages/server/src/store/postgres/publish.ts';
 import { queueOperations } from '../packages/server/src/store/postgres/queue.ts';
 import type { Lease, Settlement } from '../packages/server/src/store/store.ts';
 import { condensePlans } from './plans.ts';
+import { makeAccounts, measuredAttempt, measuredEvent } from './store-load.ts';
 import { percentile } from './support.ts';
 
 const URL_VARIABLE = 'BENCH_POSTGRES_URL';
@@ -38,7 +39,8 @@ const store = await openPostgresStore({ url });
 const db = new pg.Client({ connectionString: url });
 await db.connect();
 try {
-  await makeAccounts();
+  await makeAccounts(db, LANES + MEASURED_LANES);
+  await db.query('VACUUM ANALYZE');
   report('beside nothing', await measure());
   await fill();
   report(`beside ${finished} finished and ${pending} pending deliveries`, await measure());
@@ -47,20 +49,6 @@ try {
 } finally {
   await db.end();
   await store.close();
-}
-
-async function makeAccounts(): Promise<void> {
-  const total = LANES + MEASURED_LANES;
-  await db.query(`INSERT INTO posthorn.account (username, status, created_at)
-    SELECT 'u' || n, 'active', posthorn.now_ms() FROM generate_series(1, ${total}) n`);
-  await db.query(`INSERT INTO posthorn.endpoint (username, endpoint_id, url, events, status, secret, created_at)
-    SELECT 'u' || n, 'wh_' || n, 'https://receiver.example/', '["measured"]', 'enabled', 'sealed', posthorn.now_ms()
-    FROM generate_series(1, ${total}) n`);
-  await db.query(`INSERT INTO posthorn.subscription (username, event, endpoint_id)
-    SELECT 'u' || n, 'measured', 'wh_' || n FROM generate_series(1, ${total}) n`);
-  await db.query(`INSERT INTO posthorn.lane (username, endpoint_id)
-    SELECT 'u' || n, 'wh_' || n FROM generate_series(1, ${total}) n`);
-  await db.query('VACUUM ANALYZE');
 }
 
 async function fill(): Promise<void> {
@@ -147,35 +135,11 @@ function report(what: string, timings: Timings): void {
 }
 
 function newEvent(n: number): SealedEvent {
-  const eventId = `bench-${process.pid}-${performance.now()}-${n}`;
-  const data = { text: 'x'.repeat(900) };
-  return {
-    username: `u${LANES + 1 + (n % MEASURED_LANES)}`,
-    eventId,
-    event: 'measured',
-    timestamp: 1,
-    body: JSON.stringify({ event_id: eventId, event: 'measured', timestamp: 1, data }),
-    fingerprint: eventId,
-    timestampGiven: false,
-  };
+  return measuredEvent(LANES + 1 + (n % MEASURED_LANES), `bench-${process.pid}-${performance.now()}-${n}`);
 }
 
 function delivered({ username, deliveryId, token }: Lease): Settlement {
-  const attempt: Attempt = {
-    number: 1,
-    startedAt: Date.now(),
-    durationMs: 12.5,
-    outcome: 'success',
-    httpStatus: 200,
-    error: null,
-    url: 'https://receiver.example/',
-    requestHeaders: { 'content-type': 'application/json' },
-    responseHeaders: { 'content-length': '2' },
-    responseBody: 'ok',
-    responseTruncated: false,
-    manual: false,
-  };
-  return { username, deliveryId, token, attempt, next: { status: 'delivered' } };
+  return { username, deliveryId, token, attempt: measuredAttempt(1), next: { status: 'delivered' } };
 }
 
 /** One round on a connection that reports the plan of each statement inside the functions. */

@@ -1,9 +1,14 @@
 import type { LeasedEndpointRow } from '../rows.ts';
 import { toLeasedEndpoint } from '../rows.ts';
-import type { Claimed, Lease, LeasedEndpoint } from '../store.ts';
+import type { Claimed, Lease, LeasedEndpoint, LeaseOffer } from '../store.ts';
 
-/** An offer as the functions of migration 0002 take it: `$n` for node, limit, lane limit and lease. */
-export type OfferValues = [node: number, limit: number, laneLimit: number, leaseMs: number];
+/** An offer as the functions of migration 0002 take it; null leases nothing. */
+export function offerValues(
+  nodeId: number,
+  offer: LeaseOffer | null,
+): [node: number, limit: number, laneLimit: number, leaseMs: number] {
+  return [nodeId, offer?.limit ?? 0, offer?.laneLimit ?? 0, offer?.leaseMs ?? 0];
+}
 
 /** What `posthorn.claim` answers, and `posthorn.settle` with more beside it. */
 export interface ClaimedRow {

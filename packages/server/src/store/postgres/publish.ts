@@ -4,7 +4,7 @@ import { isRepeat, type StoredEvent } from '../repeat.ts';
 import type { LeasedEndpointRow } from '../rows.ts';
 import type { Lease, PublishResult } from '../store.ts';
 import type { EngineContext, Operations } from './engine.ts';
-import { endpointsById } from './leases.ts';
+import { endpointsById, offerValues } from './leases.ts';
 
 /** What `posthorn.publish_batch` answers; indices are those of its events. */
 interface PublishedRow {
@@ -88,10 +88,7 @@ export function publishOperations({ query, nodeId, notify }: EngineContext): Ope
         const [row] = await query<{ answer: PublishedRow }>(PUBLISH, [
           JSON.stringify(batch.map(toRow)),
           JSON.stringify(batch.map(toHead)),
-          nodeId(),
-          offer?.limit ?? 0,
-          offer?.laneLimit ?? 0,
-          offer?.leaseMs ?? 0,
+          ...offerValues(nodeId(), offer),
         ]);
         const { answer } = row as { answer: PublishedRow };
         nextDueAt = answer.next;

@@ -2,9 +2,9 @@ import { PosthornError } from '../../errors.ts';
 import type { DeliveryStatus } from '../../model.ts';
 import { type AnyDeliveryRow, toDelivery } from '../rows.ts';
 import { latencyClass } from '../statistics.ts';
-import type { LeaseOffer, SettleResult, Settlement } from '../store.ts';
+import type { SettleResult, Settlement } from '../store.ts';
 import type { EngineContext, Operations } from './engine.ts';
-import { type ClaimedRow, toClaimed } from './leases.ts';
+import { type ClaimedRow, offerValues, toClaimed } from './leases.ts';
 import { HISTORY_AS_DELIVERY, QUEUE_AS_DELIVERY } from './rows.ts';
 
 export function queueOperations({
@@ -13,13 +13,6 @@ export function queueOperations({
   nodeId,
   notify,
 }: EngineContext): Operations<'recover' | 'claim' | 'settle' | 'release' | 'retryDelivery'> {
-  const offerValues = (offer: LeaseOffer | null) => [
-    nodeId(),
-    offer?.limit ?? 0,
-    offer?.laneLimit ?? 0,
-    offer?.leaseMs ?? 0,
-  ];
-
   return {
     async recover() {
       // Soon after the server's start all nodes look dead: none could tell of itself.
@@ -31,9 +24,10 @@ export function queueOperations({
     },
 
     async claim(offer) {
-      const [row] = await query<{ answer: ClaimedRow }>('SELECT posthorn.claim($1, $2, $3, $4) AS answer', [
-        ...offerValues(offer),
-      ]);
+      const [row] = await query<{ answer: ClaimedRow }>(
+        'SELECT posthorn.claim($1, $2, $3, $4) AS answer',
+        offerValues(nodeId(), offer),
+      );
       return toClaimed((row as { answer: ClaimedRow }).answer);
     },
 
@@ -53,7 +47,7 @@ export function queueOperations({
         [
           JSON.stringify(rows),
           settlements.some(({ disableEndpoint }) => disableEndpoint !== undefined),
-          ...offerValues(offer),
+          ...offerValues(nodeId(), offer),
         ],
       );
       const { answer } = row as { answer: ClaimedRow & { results: [number, DeliveryStatus][] } };
