@@ -1,0 +1,173 @@
+import { Queue as BullQueue, Worker } from 'bullmq';
+import { Redis } from 'ioredis';
+import {
+  type Delivery,
+  DeliveryFailed,
+  type Filling,
+  MAX_ATTEMPTS,
+  type Outcome,
+  type Queue,
+} from './queue.ts';
+
+const QUEUE = 'deliveries';
+/** Finished jobs that BullMQ keeps of each kind; older ones are removed as others finish. */
+const FINISHED_KEPT = 1_000;
+/** The log of attempts: one stream, capped, since Redis holds it in memory. */
+const ATTEMPTS = 'attempts';
+const ATTEMPTS_KEPT = 100_000;
+/** Jobs a Worker runs at the same time, and Workers (with two connections each) in a process. */
+const CONCURRENCY = 100;
+const WORKERS = 2;
+/** A lock that outlives the longest attempt threefold, and checks that find a dead worker's jobs soon after it. */
+const LOCK_MS = 15_000;
+const STALLED_CHECK_MS = 5_000;
+/** A crash of the worker must not end a delivery: the default is to fail a job at the second one. */
+const MAX_STALLED = 100;
+const FILL_JOBS_A_CALL = 1_000;
+const HOUR_MS = 3_600_000;
+
+const JOB_OPTIONS = {
+  attempts: MAX_ATTEMPTS,
+  backoff: { type: 'exponential', delay: 5_000, jitter: 0.1 },
+  removeOnComplete: { count: FINISHED_KEPT },
+  removeOnFail: { count: FINISHED_KEPT },
+};
+
+/** Deliveries as jobs of BullMQ on Redis. */
+export function bullmqQueue(redisUrl: string): Queue {
+  const connect = (): Redis =>
+    new Redis(redisUrl, { maxRetriesPerRequest: null, enableAutoPipelining: true });
+
+  return {
+    // Redis needs no tables; asking it something says early when it isn't there.
+    setUp: async () => {
+      const redis = connect();
+      await redis.ping();
+      await redis.quit();
+    },
+
+    produce: async () => {
+      const connection = connect();
+      const queue = new BullQueue<Delivery>(QUEUE, { connection, defaultJobOptions: JOB_OPTIONS });
+      await queue.waitUntilReady();
+      return {
+        add: async (deliveries) => {
+          const [first] = deliveries;
+          if (deliveries.length === 1 && first !== undefined) {
+            await queue.add(first.eventType, first);
+          } else {
+            await queue.addBulk(deliveries.map((data) => ({ name: data.eventType, data })));
+          }
+        },
+        close: async () => {
+          await queue.close();
+          await connection.quit();
+        },
+      };
+    },
+
+    consume: async (deliver) => {
+      const attempts = connect();
+      const connections = Array.from({ length: WORKERS }, connect);
+      const workers = connections.map(
+        (connection) =>
+          new Worker<Delivery>(
+            QUEUE,
+            async (job) => {
+              const outcome = await deliver(job.data);
+              await attempts.xadd(
+                ATTEMPTS,
+                'MAXLEN',
+                '~',
+                ATTEMPTS_KEPT,
+                '*',
+                ...attemptFields(job.data, outcome),
+              );
+              if (outcome.failure !== null) throw new DeliveryFailed(job.data.endpoint, outcome.failure);
+            },
+            {
+              connection,
+              concurrency: CONCURRENCY,
+              lockDuration: LOCK_MS,
+              stalledInterval: STALLED_CHECK_MS,
+              maxStalledCount: MAX_STALLED,
+            },
+          ),
+      );
+      for (const worker of workers) worker.on('error', (error) => console.error(error));
+      await Promise.all(workers.map((worker) => worker.waitUntilReady()));
+      return {
+        close: async () => {
+          await Promise.all(workers.map((worker) => worker.close()));
+          await Promise.all([attempts, ...connections].map((connection) => connection.quit()));
+        },
+      };
+    },
+
+    fill: async (filling) => {
+      const connection = connect();
+      const queue = new BullQueue<Delivery>(QUEUE, { connection, defaultJobOptions: JOB_OPTIONS });
+      try {
+        await fillAttempts(connection, filling);
+        await fillDelayed(queue, filling);
+      } finally {
+        await queue.close();
+        await connection.quit();
+      }
+    },
+  };
+}
+
+function attemptFields({ endpoint, eventId }: Delivery, outcome: Outcome): (string | number)[] {
+  const { status, failure, startedAt, durationMs } = outcome;
+  return [
+    'endpoint',
+    endpoint,
+    'event',
+    eventId,
+    'at',
+    startedAt,
+    'ms',
+    durationMs,
+    'status',
+    status ?? failure ?? '',
+  ];
+}
+
+/** Only the attempts: finished jobs themselves aren't kept beyond a few. */
+async function fillAttempts(redis: Redis, { finished, endpoints, ...filling }: Filling): Promise<void> {
+  const outcome: Outcome = { status: 200, failure: null, startedAt: Date.now(), durationMs: 3 };
+  const kept = Math.min(finished, ATTEMPTS_KEPT);
+  for (let first = 0; first < kept; first += FILL_JOBS_A_CALL) {
+    const calls = redis.pipeline();
+    for (let n = first; n < Math.min(first + FILL_JOBS_A_CALL, kept); n += 1) {
+      const delivery = {
+        ...filling,
+        endpoint: endpoints[n % endpoints.length] ?? 0,
+        eventId: `evt_finished_${n}`,
+      };
+      calls.xadd(ATTEMPTS, '*', ...attemptFields(delivery, outcome));
+    }
+    await calls.exec();
+  }
+}
+
+async function fillDelayed(
+  queue: BullQueue<Delivery>,
+  { pending, endpoints, ...filling }: Filling,
+): Promise<void> {
+  const { eventType, body } = filling;
+  for (let first = 0; first < pending; first += FILL_JOBS_A_CALL) {
+    const length = Math.min(FILL_JOBS_A_CALL, pending - first);
+    const jobs = Array.from({ length }, (_, index) => {
+      const n = first + index;
+      const endpoint = endpoints[n % endpoints.length] ?? 0;
+      return {
+        name: eventType,
+        data: { endpoint, eventId: `evt_pending_${n}`, eventType, body },
+        opts: { delay: HOUR_MS + (n % HOUR_MS) },
+      };
+    });
+    await queue.addBulk(jobs);
+  }
+}
