@@ -49,7 +49,10 @@ export interface System {
   family: 'posthorn-sqlite' | 'posthorn-postgres' | 'postgres-peer' | 'other-peer' | 'bound';
   /** True, or a sentence that says what is missing and how to get it. */
   isAvailable(): Promise<true | string>;
-  /** Makes an empty database that knows the fleet. Not measured. */
+  /**
+   * Makes an empty database that knows the fleet. Not measured. A system that makes its endpoints' secrets itself writes
+   * them into the fleet; the receivers read them after this.
+   */
   setUp(site: Site, fleet: Fleet): Promise<void>;
   /**
    * Starts the processes and resolves when they are ready.
@@ -76,7 +79,7 @@ export interface System {
 export interface Site {
   /** A folder of this run; gone after it. Make your own folder in it. */
   folder: string;
-  /** A file that holds the fleet of the last `setUp` as JSON, for processes that keep it in memory. */
+  /** A file that holds the fleet given to the last `setUp` as JSON, for processes that keep it in memory. */
   fleetFile: string;
   /**
    * Starts a process that dies with the run. A `.ts` file is run by this Node. Its output goes to `<name>.log` in the folder
