@@ -253,3 +253,50 @@ export interface StatsPoint {
   p50Ms: number | null;
   p95Ms: number | null;
 }
+
+// ---------------------------------------------------------------- the audit log
+
+/** Who makes a change, and through what. */
+export interface AuditActor {
+  /** `key`: over the API; `command`: a command that works on the database itself; `service`: nobody asked. */
+  kind: 'key' | 'command' | 'service';
+  /** Null unless `kind` is `key`. */
+  keyId: string | null;
+  /** The account whose key it is; null for an operator-level key and where there is none. */
+  username: string | null;
+  /** The route as it is documented (`PUT /v2/endpoint/:endpoint_id`), or the command. */
+  via: string;
+  requestId: string | null;
+  /** As far as proxies are believed; null unless `kind` is `key`. */
+  remoteAddress: string | null;
+}
+
+/** What kind of thing was changed. */
+export const AUDIT_TARGETS = [
+  'account',
+  'api_key',
+  'event_type',
+  'endpoint',
+  'delivery',
+  'replay',
+  'encryption_key',
+  'database',
+] as const;
+export type AuditTarget = (typeof AUDIT_TARGETS)[number];
+
+/** One change, as it was made. No secret is in it: where one was changed, it says so. */
+export interface AuditEntry {
+  auditId: string;
+  at: number;
+  by: AuditActor;
+  /** `<noun>.<verb>`: `endpoint.update`. */
+  action: string;
+  targetType: AuditTarget;
+  target: string;
+  /** The account whose thing was changed; null for what belongs to none. */
+  username: string | null;
+  /** What was changed, as it was; null where there was nothing before. */
+  before: JsonObject | null;
+  /** What was changed, as it is; null where there is nothing any more. */
+  after: JsonObject | null;
+}

@@ -11,6 +11,9 @@ import type {
   AccountStatus,
   ApiKey,
   Attempt,
+  AuditActor,
+  AuditEntry,
+  AuditTarget,
   Delivery,
   DeliveryDetail,
   DeliveryStatus,
@@ -188,6 +191,67 @@ export interface Changes {
   /** Endpoints that were changed, disabled or deleted; leases of before carry their old state. */
   endpointIds: string[];
 }
+
+/** The encryption keys that a sealed value may be sealed with, by their ids. */
+export interface EncryptionKeys {
+  /** New values are sealed with it. */
+  activeId: string;
+  /** Oldest first. */
+  olderIds: string[];
+}
+
+/** What is sealed of an endpoint; null where there is nothing. */
+export interface SealedValues {
+  username: string;
+  endpointId: string;
+  secret: string | null;
+  previousSecret: string | null;
+  headers: string | null;
+}
+
+/** A sealed value to be replaced by one that opens to the same, if it still stands there. */
+export interface Resealing {
+  username: string;
+  endpointId: string;
+  field: 'secret' | 'previousSecret' | 'headers';
+  from: string;
+  to: string;
+}
+
+/** As {@link DeliveryFilter}. */
+export interface AuditFilter {
+  /** The account whose things were changed. */
+  username?: string;
+  keyId?: string;
+  action?: string;
+  targetType?: AuditTarget;
+  withoutTargetType?: AuditTarget;
+  target?: string;
+  since?: number;
+  until?: number;
+}
+
+/** What operators and accounts change. */
+export type AuditedOperations = Pick<
+  Store,
+  | 'createAccount'
+  | 'updateAccount'
+  | 'deleteAccount'
+  | 'createKey'
+  | 'createFirstOperatorKey'
+  | 'revokeKey'
+  | 'putEventType'
+  | 'deleteEventType'
+  | 'addEndpoint'
+  | 'updateEndpoint'
+  | 'deleteEndpoint'
+  | 'rotateSecret'
+  | 'retryDelivery'
+  | 'createReplay'
+  | 'cancelReplay'
+  | 'activateEncryptionKey'
+  | 'retireEncryptionKey'
+>;
 
 export interface Store {
   // ------------------------------------------------------------ lifecycle
@@ -393,4 +457,43 @@ export interface Store {
    * older than it, expired previous secrets. `more` says that a further call would find something.
    */
   purge(before: number, limit: number): Promise<{ deleted: number; more: boolean }>;
+
+  // ------------------------------------------------------------ encryption keys
+
+  /**
+   * Tells with which keys this process can open values and with which it seals new ones, and answers what the data may
+   * be sealed with; the first key that was ever told is the active one. Called before anything is sealed, and again
+   * every few seconds.
+   */
+  announceEncryptionKeys(keyIds: readonly string[], sealsWith: string): Promise<EncryptionKeys>;
+  /**
+   * From its answer on new values are to be sealed with this key; the former one becomes an older one. Rejects with
+   * `conflict` while a process that is alive can't open values with it.
+   */
+  activateEncryptionKey(keyId: string): Promise<EncryptionKeys>;
+  /**
+   * Takes an older key from the data, when nothing is sealed with it and no process that is alive still seals with it:
+   * false until then. From its answer on a value that is sealed with it is refused (`unavailable`).
+   */
+  retireEncryptionKey(keyId: string): Promise<boolean>;
+  /** How many values are sealed with each key, by id. */
+  countSealed(): Promise<Record<string, number>>;
+  /** Endpoints that have a value sealed with another key than the active one, in the order of a cursor of their own. */
+  listResealable(page: PageRequest): Promise<Page<SealedValues>>;
+  /** Replaces values that are still as they were read, in one transaction. Answers how many it replaced. */
+  reseal(values: readonly Resealing[]): Promise<number>;
+
+  // ------------------------------------------------------------ the audit log
+
+  /**
+   * The operations that operators and accounts ask for, each with its line in the audit log: in the same transaction, so
+   * that there is neither a change without its line nor a line without its change. What changes nothing has no line.
+   *
+   * @example
+   * await store.as(actor).updateAccount('alice', { status: 'suspended' });
+   */
+  as(by: AuditActor): AuditedOperations;
+  listAudit(filter: AuditFilter, page: PageRequest): Promise<Page<AuditEntry>>;
+  /** Deletes at most `limit` lines from before `before` (unix ms), none that isn't a day old. Answers how many. */
+  purgeAudit(before: number, limit: number): Promise<number>;
 }

@@ -14,6 +14,8 @@ const PASSING: readonly [prefix: string, sentence: string][] = [
   ['57014', 'the database did not finish a statement in time'],
   ['57', 'the database is starting, stopping or was told to end a session'],
   ['58', "the database's files can't be read or written"],
+  // Raised by `check_sealing`.
+  ['PH001', 'the encryption key was changed meanwhile'],
 ];
 
 /** What a server says when it doesn't let a client in, in words for whoever set the URL. */

@@ -1,11 +1,14 @@
 import { type Clock, systemClock } from '../../clock.ts';
 import { unavailable } from '../../errors.ts';
+import { operationsOver } from '../audit.ts';
 import { refuseUnfinishedMove } from '../move/mark.ts';
 import type { Store } from '../store.ts';
 import { accountOperations } from './accounts.ts';
+import { auditedCall, auditOperations } from './audit.ts';
 import { changeOperations } from './changes.ts';
 import { PostgresPool } from './connection.ts';
 import { deliveryOperations } from './deliveries.ts';
+import { encryptionKeyOperations } from './encryption-keys.ts';
 import { endpointOperations } from './endpoints.ts';
 import type { EngineContext, Notice } from './engine.ts';
 import { eventTypeOperations } from './event-types.ts';
@@ -92,7 +95,7 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
     notify: (sql, notice) => notices.notify(sql, notice),
   };
   const queue = queueOperations(context);
-  const operations: Omit<Store, 'close'> = {
+  const operations: Omit<Store, 'close' | 'as'> & { audited: ReturnType<typeof auditedCall> } = {
     ...metaOperations(context),
     ...accountOperations(context),
     ...keyOperations(context),
@@ -119,10 +122,16 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
     ...eventOperations(context),
     ...statsOperations(context),
     ...purgeOperations(context),
+    ...encryptionKeyOperations(context),
+    ...auditOperations(context),
+    audited: auditedCall(context),
     ping: () => node.beat(pool),
   };
 
-  const { guarded, drain } = guard(operations);
+  const {
+    guarded: { audited, ...guarded },
+    drain,
+  } = guard(operations);
   async function closeInOrder(): Promise<void> {
     await drain();
     // Whatever fails here is found out by the other nodes in ten seconds.
@@ -133,6 +142,7 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
   let closing: Promise<void> | null = null;
   return {
     ...guarded,
+    as: (by) => operationsOver((name, args) => audited(by, name, args)),
     close() {
       closing ??= closeInOrder();
       return closing;

@@ -139,6 +139,8 @@ export function knownSchemaVersion(): number {
 export function toPosthornError(error: unknown): PosthornError {
   if (error instanceof PosthornError) return error;
   const { code, message } = error as { code?: unknown; message?: unknown };
+  // Raised by a trigger of the schema: the value was sealed with a key that was retired at this moment.
+  if (code === 'SQLITE_CONSTRAINT_TRIGGER') return unavailable(`${String(message)}: try again`, error);
   if (typeof code === 'string' && !code.startsWith('SQLITE_CONSTRAINT') && code !== 'SQLITE_ERROR') {
     return unavailable(`the database can't be used (${code}: ${String(message)})`, error);
   }

@@ -2,8 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { idFactory, type IdPrefix } from '../../clock.ts';
 import type { Store } from '../store.ts';
 import { accountOperations } from './accounts.ts';
+import { type AuditedCall, auditedCall, auditOperations } from './audit.ts';
 import type { Database } from './database.ts';
 import { deliveryOperations } from './deliveries.ts';
+import { encryptionKeyOperations } from './encryption-keys.ts';
 import { endpointOperations } from './endpoints.ts';
 import { eventTypeOperations } from './event-types.ts';
 import { eventOperations } from './events.ts';
@@ -19,7 +21,7 @@ import { statsOperations } from './stats.ts';
 
 /** The contract's operations as they run inside the store's thread: at once, within an open transaction. */
 export type SyncStore = {
-  [Name in Exclude<keyof Store, 'close' | 'ping'>]: (
+  [Name in Exclude<keyof Store, 'as' | 'close' | 'ping'>]: (
     ...args: Parameters<Store[Name]>
   ) => Awaited<ReturnType<Store[Name]>>;
 };
@@ -40,7 +42,10 @@ export interface EngineContext {
  * Binds the operations to a connection. They assume an open transaction around each call: `thread.ts` gives many
  * calls one commit.
  */
-export function createEngine(db: Database, clock: { now(): number }): SyncStore & ReplayCreation {
+export function createEngine(
+  db: Database,
+  clock: { now(): number },
+): SyncStore & ReplayCreation & { audited: AuditedCall } {
   const makeId = idFactory();
   let tokens = Buffer.alloc(0);
   let used = 0;
@@ -57,7 +62,7 @@ export function createEngine(db: Database, clock: { now(): number }): SyncStore 
       return tokens.toString('base64url', used - 16, used);
     },
   };
-  return {
+  const operations = {
     ...metaOperations(context),
     ...accountOperations(context),
     ...keyOperations(context),
@@ -74,5 +79,8 @@ export function createEngine(db: Database, clock: { now(): number }): SyncStore 
     ...eventOperations(context),
     ...statsOperations(context),
     ...purgeOperations(context),
+    ...encryptionKeyOperations(context),
+    ...auditOperations(context),
   };
+  return { ...operations, audited: auditedCall(context, operations) };
 }

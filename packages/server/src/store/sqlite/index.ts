@@ -1,7 +1,8 @@
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { type Clock, systemClock } from '../../clock.ts';
 import { PosthornError, unavailable } from '../../errors.ts';
-import type { Replay } from '../../model.ts';
+import type { AuditActor, Replay } from '../../model.ts';
+import { operationsOver } from '../audit.ts';
 import type { Store } from '../store.ts';
 import { lockDatabase, migrate, openDatabase } from './database.ts';
 import type { OperationName } from './engine.ts';
@@ -26,6 +27,9 @@ const ON_READER = new Set<OperationName>([
   'getEvent',
   'stats',
   'queueDepth',
+  'countSealed',
+  'listResealable',
+  'listAudit',
 ]);
 
 const OPERATIONS: Record<OperationName, true> = {
@@ -71,6 +75,14 @@ const OPERATIONS: Record<OperationName, true> = {
   stats: true,
   queueDepth: true,
   purge: true,
+  announceEncryptionKeys: true,
+  activateEncryptionKey: true,
+  retireEncryptionKey: true,
+  countSealed: true,
+  listResealable: true,
+  reseal: true,
+  listAudit: true,
+  purgeAudit: true,
 };
 
 interface Waiter {
@@ -120,12 +132,12 @@ class StoreThread {
     opened.promise.catch(() => {});
   }
 
-  call(name: string, args: unknown[], now: number): Promise<unknown> {
+  call(name: string, args: unknown[], now: number, by?: AuditActor): Promise<unknown> {
     if (this.#ended !== null) return Promise.reject(this.#ended);
     const id = ++this.#lastId;
     return new Promise((resolve, reject) => {
       this.#waiters.set(id, { resolve, reject });
-      const call: Call = { id, now, name, args };
+      const call: Call = { id, now, name, args, ...(by === undefined ? {} : { by }) };
       this.#port.postMessage(call);
     });
   }
@@ -180,13 +192,18 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
       (ON_READER.has(name as OperationName) ? reader : writer).call(name, args, clock.now());
     const operations = Object.fromEntries(
       Object.keys(OPERATIONS).map((name) => [name, (...args: unknown[]) => call(name, args)]),
-    ) as unknown as Omit<Store, 'ping' | 'close'>;
+    ) as unknown as Omit<Store, 'as' | 'ping' | 'close'>;
+    const createReplay = async (request: unknown, by?: AuditActor): Promise<Replay | null> => {
+      const found = await reader.call('countReplay', [request], clock.now());
+      return (await writer.call('createReplay', [request, found], clock.now(), by)) as Replay | null;
+    };
     return {
       ...operations,
-      createReplay: async (request) => {
-        const found = await reader.call('countReplay', [request], clock.now());
-        return (await call('createReplay', [request, found])) as Replay | null;
-      },
+      createReplay: (request) => createReplay(request),
+      as: (by) =>
+        operationsOver((name, args) =>
+          name === 'createReplay' ? createReplay(args[0], by) : writer.call(name, args, clock.now(), by),
+        ),
       ping: async () => void (await call('ping', [])),
       async close() {
         await reader.close();

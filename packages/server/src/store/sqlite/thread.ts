@@ -5,6 +5,7 @@
  */
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { type PosthornError, unavailable } from '../../errors.ts';
+import type { AuditActor } from '../../model.ts';
 import { databaseGuard, openDatabase, toPosthornError } from './database.ts';
 import { createEngine, type SyncStore } from './engine.ts';
 
@@ -20,6 +21,8 @@ export interface Call {
   now: number;
   name: string;
   args: unknown[];
+  /** Who asks for it, of a call that is audited. */
+  by?: AuditActor;
 }
 
 export interface Reply {
@@ -46,6 +49,7 @@ function serve({ path, readonly, port }: ThreadData): void {
   function run(call: Call): unknown {
     nowMs = call.now;
     if (call.name === 'ping') return null;
+    if (call.by !== undefined) return engine.audited(call.by, call.name, call.args);
     const operation = engine[call.name as keyof SyncStore] as (...args: unknown[]) => unknown;
     return operation(...call.args);
   }
