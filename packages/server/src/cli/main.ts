@@ -4,6 +4,8 @@ import { Command, CommanderError } from 'commander';
 import { ConfigError } from '../config.ts';
 import { PosthornError } from '../errors.ts';
 import { accountCommand } from './account.ts';
+import { backupCommand } from './backup.ts';
+import { restoreCommand } from './backup-restore.ts';
 import { deliveriesCommand } from './deliveries.ts';
 import { doctorCommand } from './doctor.ts';
 import { CommandError, EXIT_CODES } from './failure.ts';
@@ -45,6 +47,8 @@ function buildProgram(io: Io): Command {
     });
   serveCommand(program, io);
   migrateCommand(program, io);
+  backupCommand(program, io);
+  restoreCommand(program, io);
   publishCommand(program, io);
   deliveriesCommand(program, io);
   replayCommand(program, io);
