@@ -15,7 +15,6 @@ const SETTINGS: Readonly<Record<string, string>> = {
   effective_cache_size: '2GB',
   work_mem: '16MB',
   maintenance_work_mem: '128MB',
-  wal_compression: 'lz4',
   max_wal_size: '4GB',
   checkpoint_timeout: '15min',
   random_page_cost: '1.1',

@@ -53,10 +53,7 @@ export async function runBenchmark(
       }
     }
   }
-  const usesPostgres = entries.some(
-    ({ system }) => system.family.includes('postgres') && isUsable(system, entries),
-  );
-  if (usesPostgres) results.postgresSettings = (await site.postgres()).settings;
+  results.postgresSettings = await site.postgresSettings();
   for (const file of options.add) merge(results, JSON.parse(readFileSync(file, 'utf8')) as Results);
   return { results, faults };
 }
@@ -75,10 +72,6 @@ async function loadEntries(names: readonly string[], say: (line: string) => void
     entries.push({ system, result });
   }
   return entries;
-}
-
-function isUsable(system: System, entries: readonly Entry[]): boolean {
-  return entries.some((entry) => entry.system === system && entry.result.missing['*'] === undefined);
 }
 
 async function takeMeasure(

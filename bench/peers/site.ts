@@ -76,6 +76,12 @@ export class RunSite implements Site {
     return await this.#postgres;
   }
 
+  /** Of the server, when a system has asked for it; else none. */
+  async postgresSettings(): Promise<Record<string, string>> {
+    const postgres = await this.#postgres?.catch(() => undefined);
+    return postgres?.settings ?? {};
+  }
+
   /** Ends every process and removes the folder; once more does nothing. */
   async remove(): Promise<void> {
     if (this.#isRemoved) return;

@@ -36,21 +36,19 @@ export const start: Measure = {
       const published = session.publish(running, pace, true);
       await sleep(KILL_AFTER_MS);
       await running.kill();
-      await published;
+      const { from, sent } = await published;
       const again = await timedStart(session);
       try {
         await session.publish(again.running, AFTERWARDS);
-        await session.allArrived(scale.patienceMs);
+        await session.allAcknowledgedArrived(scale.patienceMs);
         const verdict = await assertKept(session);
         const { arrivedAt } = await session.report();
         let first = Number.POSITIVE_INFINITY;
         let last = 0;
-        const killed = published.then(({ from, sent }) => ({ from, to: from + sent }));
-        const { from, to } = await killed;
         for (const [index, at] of arrivedAt.entries()) {
           if (at < again.startedAt) continue;
           first = Math.min(first, at);
-          if (index >= from && index < to) last = Math.max(last, at);
+          if (index >= from && index < from + sent) last = Math.max(last, at);
         }
         const seconds = (at: number) => Math.max(0, at - again.startedAt) / 1000;
         return {
