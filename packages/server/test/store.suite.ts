@@ -25,10 +25,12 @@
  */
 import { after, describe } from 'node:test';
 import { accountTests } from './store-suite/accounts.ts';
+import { auditTests } from './store-suite/audit.ts';
 import { BenchPool, storeTest } from './store-suite/bench.ts';
 import { catalogueTests } from './store-suite/catalogue.ts';
 import { claimingTests } from './store-suite/claiming.ts';
 import { durabilityTests } from './store-suite/durability.ts';
+import { encryptionKeyTests, sharedEncryptionKeyTests } from './store-suite/encryption-keys.ts';
 import { endpointTests } from './store-suite/endpoints.ts';
 import type { StoreEngine } from './store-suite/engine.ts';
 import { lifecycleTests } from './store-suite/lifecycle.ts';
@@ -65,7 +67,10 @@ export function storeSuite(engine: StoreEngine): void {
     purgeTests(test);
     durabilityTests(test);
     sharingTests(test);
+    auditTests(test);
+    encryptionKeyTests(test);
     if (engine.severalNodes) {
+      sharedEncryptionKeyTests(test);
       nodeTests(test);
       changeTests(test);
     }

@@ -34,6 +34,7 @@ export class Bench {
   readonly #nodes = new Set<Store>();
   #store: Store;
   #isOpen = true;
+  #hasCrashed = false;
   #startedAt: number;
   #advancedMs = 0;
 
@@ -60,6 +61,11 @@ export class Bench {
     return this.#isOpen;
   }
 
+  /** A node that crashed counts as alive for ten seconds, also for the next test. */
+  get hasCrashed(): boolean {
+    return this.#hasCrashed;
+  }
+
   /** The store's time, unix ms; it may be {@link DRIFT_MS} later in truth. */
   now(): number {
     return this.#startedAt + this.#advancedMs;
@@ -84,7 +90,10 @@ export class Bench {
 
   /** Opens the store as a new process would: after a crash of the present one, unless that was closed. */
   async reopen(): Promise<void> {
-    if (this.#isOpen) await this.#database.crash(this.#store);
+    if (this.#isOpen) {
+      this.#hasCrashed = true;
+      await this.#database.crash(this.#store);
+    }
     this.#isOpen = false;
     this.#store = await this.#database.open();
     this.#isOpen = true;
@@ -100,6 +109,7 @@ export class Bench {
   /** Ends a store of {@link addNode} as a killed process. */
   async crashNode(node: Store): Promise<void> {
     assert.ok(this.#nodes.delete(node), 'a node of this bench');
+    this.#hasCrashed = true;
     await this.#database.crash(node);
   }
 
@@ -238,7 +248,7 @@ export class BenchPool {
   async #lend(bench: Bench, run: (bench: Bench) => Promise<void>): Promise<void> {
     try {
       await run(bench);
-      if (!bench.isOpen) return await bench.dispose();
+      if (!bench.isOpen || bench.hasCrashed) return await bench.dispose();
       await bench.clear();
     } catch (error) {
       // What a failed test leaves behind may not even close; its own failure is the one to tell.
