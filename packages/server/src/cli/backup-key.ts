@@ -18,19 +18,20 @@ export interface FoundKeys {
   place: string;
 }
 
+interface Id {
+  id: string;
+}
+
 /** The ids of the keys that the database's secrets may be encrypted with; none before a service has opened it. */
 export function neededKeyIds(db: Database): string[] {
+  // The first schema knew one key, by its name in `meta`.
+  const before = db.prepare<[], Id>(`SELECT value AS id FROM meta WHERE name = 'encryption_key_id'`).all();
   const hasTable =
     db.prepare(`SELECT 1 FROM sqlite_master WHERE name = 'encryption_key'`).get() !== undefined;
-  return db
-    .prepare<[], { id: string }>(
-      // The first released schema knew one key, by its name in `meta`.
-      hasTable
-        ? 'SELECT key_id AS id FROM encryption_key ORDER BY since, key_id'
-        : `SELECT value AS id FROM meta WHERE name = 'encryption_key_id'`,
-    )
-    .all()
-    .map(({ id }) => id);
+  const now = hasTable
+    ? db.prepare<[], Id>('SELECT key_id AS id FROM encryption_key ORDER BY since, key_id').all()
+    : [];
+  return [...new Set([...before, ...now].map(({ id }) => id))];
 }
 
 /**

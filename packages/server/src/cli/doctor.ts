@@ -95,7 +95,7 @@ async function checkServer(config: Config, options: DoctorOptions, io: Io): Prom
 }
 
 /** Where a server that listens on every interface is reached from this machine. */
-function addressToAsk({ listen: { host, port } }: Config): string {
+export function addressToAsk({ listen: { host, port } }: Config): string {
   const local: Record<string, string> = { '0.0.0.0': '127.0.0.1', '::': '[::1]' };
   return `http://${local[host] ?? (host.includes(':') ? `[${host}]` : host)}:${port}`;
 }

@@ -15,6 +15,7 @@ import { migrateCommand } from './migrate.ts';
 import { withExamples } from './options.ts';
 import { printLine } from './output.ts';
 import { publishCommand } from './publish.ts';
+import { readyCommand } from './ready.ts';
 import { replayCommand } from './replay.ts';
 import { serveCommand } from './serve.ts';
 import { packageVersion } from './version.ts';
@@ -55,6 +56,7 @@ function buildProgram(io: Io): Command {
   accountCommand(program, io);
   keyCommand(program, io);
   doctorCommand(program, io);
+  readyCommand(program, io);
   return withExamples(
     program,
     'posthorn serve',
