@@ -259,3 +259,25 @@ export function parseEncryptionKeyText(text: string): string {
   }
   return text;
 }
+
+/**
+ * Such keys separated by commas, or `none`. Messages never repeat them.
+ *
+ * @throws {ValueError}
+ */
+export function parseEncryptionKeyTexts(text: string): string[] {
+  if (text === 'none') return [];
+  return text
+    .split(',')
+    .map((key) => key.trim())
+    .map((key, index) => {
+      try {
+        return parseEncryptionKeyText(key);
+      } catch (error) {
+        if (!(error instanceof ValueError)) throw error;
+        throw new ValueError(
+          `must be keys separated by commas, or none; number ${index + 1} ${error.message}`,
+        );
+      }
+    });
+}

@@ -18,6 +18,7 @@ import {
   parseChoice,
   parseDurationMs,
   parseEncryptionKeyText,
+  parseEncryptionKeyTexts,
   parseInteger,
   parseListen,
   parseOperatorKey,
@@ -47,12 +48,15 @@ export interface Config {
   operatorKey: string | null;
   /** Base64 of 32 bytes; null, on SQLite alone: made at the first start, in {@link encryptionKeyFile}. */
   encryptionKey: string | null;
+  /** Base64 of 32 bytes each: keys that values may still be encrypted with, from before a rotation. */
+  olderEncryptionKeys: string[];
   /** `development` also allows `http` and private addresses. */
   endpointPolicy: (typeof ENDPOINT_POLICIES)[number];
   /** The wait before each retry; empty: no retries. */
   retryScheduleMs: number[];
   timeoutMs: number;
   retentionMs: number;
+  auditRetentionMs: number;
   /** Null: no limit. */
   rateLimitPostPerMinute: number | null;
   maxEndpoints: number;
@@ -151,6 +155,16 @@ export const SETTINGS: readonly AnySetting[] = [
     format: redacted,
   },
   {
+    field: 'olderEncryptionKeys',
+    name: 'encryption_key_old',
+    default: 'none',
+    description:
+      'keys that secrets may still be encrypted with, separated by commas, until posthorn secrets rotate-key has replaced them',
+    secret: true,
+    parse: parseEncryptionKeyTexts,
+    format: (keys) => (keys.length === 0 ? 'none' : '[redacted]'),
+  },
+  {
     field: 'endpointPolicy',
     name: 'endpoint_policy',
     default: 'public-https',
@@ -186,6 +200,15 @@ export const SETTINGS: readonly AnySetting[] = [
     description: 'how long events and finished deliveries are kept (1h to 3650d)',
     secret: false,
     parse: (text) => parseDurationMs(text, { minMs: HOUR_MS, maxMs: 3650 * 24 * HOUR_MS }),
+    format: formatDuration,
+  },
+  {
+    field: 'auditRetentionMs',
+    name: 'audit_retention',
+    default: '400d',
+    description: 'how long the audit log is kept (1d to 3650d)',
+    secret: false,
+    parse: (text) => parseDurationMs(text, { minMs: 24 * HOUR_MS, maxMs: 3650 * 24 * HOUR_MS }),
     format: formatDuration,
   },
   {

@@ -1,16 +1,9 @@
 /** What the first start on a database makes, and what every start checks: the encryption key and the operator's key. */
-import { open, readFile, rename } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { type Clock, idFactory } from './clock.ts';
 import { PosthornError } from './errors.ts';
-import {
-  createApiKey,
-  createEncryptionKey,
-  hashApiKey,
-  keyPrefix,
-  parseEncryptionKey,
-  Vault,
-} from './secrets.ts';
+import { makeKeyFile, readKeyFile, readOlderKeys } from './key-file.ts';
+import type { AuditActor } from './model.ts';
+import { createApiKey, hashApiKey, keyPrefix, parseEncryptionKey, Vault } from './secrets.ts';
 import type { Store } from './store/store.ts';
 
 const ENCRYPTION_KEY_META = 'encryption_key_id';
@@ -19,34 +12,55 @@ const FIRST_OPERATOR_KEY_NAME = 'first operator key';
 export interface EncryptionKeySource {
   /** Base64; null: in `file`. */
   key: string | null;
+  /** Base64: further keys to open values with. */
+  older: readonly string[];
   /** Where the first start puts the key that it makes; null only beside a `key`. */
   file: string | null;
-  /** How the configuration calls the setting. */
+  /** How the configuration calls the settings. */
   setting: string;
+  olderSetting: string;
   /** The database as it may be shown. */
   database: string;
 }
 
 /**
- * The vault of the database's secrets, by the key of the configuration, or of the file that the first start makes.
+ * The vault of the database's secrets, by the keys of the configuration, or of the file that the first start makes. New
+ * values are sealed with the key that the database names, until a rotation makes the configured one that.
  *
- * @throws PosthornError when the key is missing or damaged, or isn't the one that the data was written with: that would
- *   show only at the first delivery, when events have been accepted already
+ * @throws PosthornError when a key is missing or damaged that the data was written with: that would show only at a
+ *   delivery, when events have been accepted already
  */
 export async function openVault(
-  store: Pick<Store, 'getMeta' | 'initMeta'>,
+  store: Pick<Store, 'getMeta' | 'announceEncryptionKeys'>,
   source: EncryptionKeySource,
 ): Promise<Vault> {
-  const vault = new Vault(await readKey(store, source));
-  const expected = await store.initMeta(ENCRYPTION_KEY_META, vault.keyId);
-  if (expected === vault.keyId) return vault;
-  const { key, file, setting, database } = source;
-  throw new PosthornError(
-    'invalid_parameter',
-    `The data in ${database} was written with encryption key ${expected}, but ` +
-      `${key === null ? file : `the configuration (${setting})`} has key ${vault.keyId}: give the key that belongs to the data.`,
-    { field: 'encryption_key' },
-  );
+  const { key, older, file, setting, olderSetting, database } = source;
+  const vault = new Vault(await readKey(store, source), {
+    older: [
+      ...older.map(parseEncryptionKey),
+      ...(key === null && file !== null ? await readOlderKeys(file) : []),
+    ],
+  });
+  const { activeId, olderIds } = await store.announceEncryptionKeys(vault.keyIds, vault.sealsWith);
+  if (!vault.knows(activeId)) {
+    throw new PosthornError(
+      'invalid_parameter',
+      `The data in ${database} was written with encryption key ${activeId}, but ` +
+        `${key === null ? file : `the configuration (${setting})`} has key ${vault.keyId}: give the key that belongs to the data.`,
+      { field: 'encryption_key' },
+    );
+  }
+  const missing = olderIds.filter((id) => !vault.knows(id));
+  if (missing.length > 0) {
+    throw new PosthornError(
+      'invalid_parameter',
+      `Some of the data in ${database} is still encrypted with key ${missing.join(' and ')}, which isn't here: give it as ` +
+        `${olderSetting} until posthorn secrets rotate-key says that nothing needs it any more.`,
+      { field: 'encryption_key_old' },
+    );
+  }
+  vault.sealWith(activeId);
+  return vault;
 }
 
 async function readKey(store: Pick<Store, 'getMeta'>, source: EncryptionKeySource): Promise<Buffer> {
@@ -57,55 +71,23 @@ async function readKey(store: Pick<Store, 'getMeta'>, source: EncryptionKeySourc
       field: 'encryption_key',
     });
   }
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    const expected = await store.getMeta(ENCRYPTION_KEY_META);
-    if (expected !== null) {
-      throw new PosthornError(
-        'invalid_parameter',
-        `The encryption key ${expected} is missing, with which the data in ${database} was written: restore ` +
-          `${file} from your backup, or set ${setting} to that key.`,
-        { field: 'encryption_key' },
-      );
-    }
-    text = createEncryptionKey();
-    await writeKeyFile(file, text);
-  }
-  try {
-    return parseEncryptionKey(text);
-  } catch (cause) {
+  const found = await readKeyFile(file);
+  if (found !== null) return found;
+  const expected = await store.getMeta(ENCRYPTION_KEY_META);
+  if (expected !== null) {
     throw new PosthornError(
       'invalid_parameter',
-      `${file} doesn't hold an encryption key (base64 of exactly 32 bytes): restore it from your backup.`,
-      { field: 'encryption_key', cause },
+      `The encryption key ${expected} is missing, with which the data in ${database} was written: restore ` +
+        `${file} from your backup, or set ${setting} to that key.`,
+      { field: 'encryption_key' },
     );
   }
+  return makeKeyFile(file);
 }
 
-/** Readable by this user alone, and on disk before anything is encrypted with it. */
-async function writeKeyFile(file: string, key: string): Promise<void> {
-  // Renamed when it is whole: a crash in between would leave half a key that no later start replaces.
-  const unfinished = `${file}.new`;
-  const handle = await open(unfinished, 'w', 0o600);
-  try {
-    await handle.chmod(0o600);
-    await handle.writeFile(`${key}\n`);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(unfinished, file);
-  // Windows can't open folders, and needs no such sync.
-  if (process.platform === 'win32') return;
-  const parent = await open(dirname(file), 'r');
-  try {
-    await parent.sync();
-  } finally {
-    await parent.close();
-  }
+/** In whose name the service changes what nobody asked it to. */
+export function serviceActor(via: string): AuditActor {
+  return { kind: 'service', keyId: null, username: null, via, requestId: null, remoteAddress: null };
 }
 
 /**
@@ -113,11 +95,11 @@ async function writeKeyFile(file: string, key: string): Promise<void> {
  * start at once on an empty database one makes it and gets it here; the others get null.
  */
 export async function makeFirstOperatorKey(
-  store: Pick<Store, 'createFirstOperatorKey'>,
+  store: Pick<Store, 'as'>,
   clock: Pick<Clock, 'now'>,
 ): Promise<string | null> {
   const key = createApiKey();
-  const isMade = await store.createFirstOperatorKey({
+  const isMade = await store.as(serviceActor('first start')).createFirstOperatorKey({
     keyId: idFactory()('key', clock.now()),
     name: FIRST_OPERATOR_KEY_NAME,
     scopes: ['operator'],

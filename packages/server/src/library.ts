@@ -30,6 +30,8 @@ export interface PosthornOptions {
   operatorKey?: string;
   /** Base64 of 32 bytes. Required with PostgreSQL; on SQLite made at the first start, beside the file. */
   encryptionKey?: string;
+  /** Keys that values may still be encrypted with, from before a rotation. */
+  encryptionKeyOld?: string | readonly string[];
   endpointPolicy?: Config['endpointPolicy'];
   /** `5s,5m,30m`, `['5s', '5m']`, `jogg-v1` or `off`. */
   retrySchedule?: string | readonly string[];
@@ -37,6 +39,8 @@ export interface PosthornOptions {
   timeout?: string;
   /** `30d` */
   retention?: string;
+  /** `400d` */
+  auditRetention?: string;
   /** `20/m` or `off`. */
   rateLimitPost?: string;
   maxEndpoints?: number;

@@ -55,7 +55,8 @@ export function endpointHeadersContext(endpointId: string): string {
 
 /**
  * Seals texts with AES-256-GCM. The sealed form is one text, `v1.<key id>.<nonce>.<ciphertext>.<tag>` (base64url), bound
- * to a context: a sealed secret that was moved to another endpoint's row doesn't open.
+ * to a context: a sealed secret that was moved to another endpoint's row doesn't open. It opens what was sealed with any
+ * of its keys, and seals with one of them: the first, until it is told another ({@link Vault.sealWith}).
  *
  * @example
  * const vault = new Vault(parseEncryptionKey(process.env.POSTHORN_ENCRYPTION_KEY));
@@ -63,31 +64,65 @@ export function endpointHeadersContext(endpointId: string): string {
  * vault.open(sealed, endpointSecretContext('wh_1')); // 'whsec_…'
  */
 export class Vault {
-  readonly keyId: string;
-  readonly #key: Buffer;
+  /** By id. */
+  readonly #keys = new Map<string, Buffer>();
   readonly #maxEntries: number;
+  #firstId: string;
+  #sealsWith: string;
   /** Opened texts by context and sealed text, least recently used first: each delivery attempt opens its secret. */
   readonly #opened = new Map<string, string>();
 
-  /** @param key 32 bytes, from {@link parseEncryptionKey}. */
-  constructor(key: Buffer, options: { cacheEntries?: number } = {}) {
-    if (key.length !== KEY_BYTES) {
-      throw new PosthornError('internal', `an encryption key has ${KEY_BYTES} bytes, not ${key.length}`);
-    }
-    this.#key = Buffer.from(key);
-    this.keyId = keyId(key);
+  /**
+   * @param key 32 bytes, from {@link parseEncryptionKey}
+   * @param options.older further keys to open values with
+   */
+  constructor(key: Buffer, options: { older?: readonly Buffer[]; cacheEntries?: number } = {}) {
     this.#maxEntries = options.cacheEntries ?? DEFAULT_CACHE_ENTRIES;
+    this.#firstId = this.#add(key);
+    this.#sealsWith = this.#firstId;
+    for (const older of options.older ?? []) this.#add(older);
+  }
+
+  /** The id of the first key: the one that its owner wants values to be sealed with. */
+  get keyId(): string {
+    return this.#firstId;
+  }
+
+  /** The ids of all its keys, the first one first. */
+  get keyIds(): string[] {
+    return [this.#firstId, ...[...this.#keys.keys()].filter((id) => id !== this.#firstId)];
+  }
+
+  /** The id of the key that {@link seal} takes. */
+  get sealsWith(): string {
+    return this.#sealsWith;
+  }
+
+  knows(id: string): boolean {
+    return this.#keys.has(id);
+  }
+
+  /** Makes another key the first one. What it seals with stays as it is. */
+  addFirst(key: Buffer): void {
+    this.#firstId = this.#add(key);
+  }
+
+  /** From now on {@link seal} takes the key of this id, which must be known. */
+  sealWith(id: string): void {
+    this.#keyOf(id, 'a new value');
+    this.#sealsWith = id;
   }
 
   /** Encrypts `text`; two calls never give the same result. */
   seal(text: string, context: string): string {
     const nonce = randomBytes(NONCE_BYTES);
-    const cipher = createCipheriv(ALGORITHM, this.#key, nonce, { authTagLength: TAG_BYTES });
+    const key = this.#keyOf(this.#sealsWith, context);
+    const cipher = createCipheriv(ALGORITHM, key, nonce, { authTagLength: TAG_BYTES });
     cipher.setAAD(Buffer.from(context, 'utf8'));
     const ciphertext = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()]);
     return [
       SEALED_VERSION,
-      this.keyId,
+      this.#sealsWith,
       nonce.toString('base64url'),
       ciphertext.toString('base64url'),
       cipher.getAuthTag().toString('base64url'),
@@ -97,8 +132,8 @@ export class Vault {
   /**
    * Decrypts what {@link seal} made in the same context.
    *
-   * @throws PosthornError `internal` when it was sealed with another key (the message names both key ids), in another
-   *   context, or was altered.
+   * @throws PosthornError `internal` when it was sealed with a key that isn't known (the message names the key ids), in
+   *   another context, or was altered.
    */
   open(sealed: string, context: string): string {
     const cacheKey = `${context}\n${sealed}`;
@@ -125,15 +160,9 @@ export class Vault {
         `${context}: the stored value isn't in the sealed form this version knows`,
       );
     }
-    if (sealedWith !== this.keyId) {
-      throw new PosthornError(
-        'internal',
-        `${context} was sealed with encryption key ${sealedWith}, but this process has key ${this.keyId}: ` +
-          'set POSTHORN_ENCRYPTION_KEY to the key the data was written with',
-      );
-    }
+    const key = this.#keyOf(sealedWith as string, context);
     try {
-      const decipher = createDecipheriv(ALGORITHM, this.#key, Buffer.from(nonce as string, 'base64url'), {
+      const decipher = createDecipheriv(ALGORITHM, key, Buffer.from(nonce as string, 'base64url'), {
         authTagLength: TAG_BYTES,
       });
       decipher.setAAD(Buffer.from(context, 'utf8'));
@@ -149,6 +178,25 @@ export class Vault {
         { cause },
       );
     }
+  }
+
+  #add(key: Buffer): string {
+    if (key.length !== KEY_BYTES) {
+      throw new PosthornError('internal', `an encryption key has ${KEY_BYTES} bytes, not ${key.length}`);
+    }
+    const id = keyId(key);
+    this.#keys.set(id, Buffer.from(key));
+    return id;
+  }
+
+  #keyOf(id: string, context: string): Buffer {
+    const key = this.#keys.get(id);
+    if (key !== undefined) return key;
+    throw new PosthornError(
+      'internal',
+      `${context} was sealed with encryption key ${id}, but this process has ${this.keyIds.join(', ')}: set ` +
+        'POSTHORN_ENCRYPTION_KEY to the key the data was written with, or add it to POSTHORN_ENCRYPTION_KEY_OLD',
+    );
   }
 }
 

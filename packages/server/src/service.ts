@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { buildApp } from './api/app.ts';
+import { AuditRetention } from './audit-retention.ts';
 import { Catalogue } from './catalogue/index.ts';
 import { ChangeWatch } from './change-watch.ts';
 import { packageVersion } from './cli/version.ts';
@@ -14,6 +15,7 @@ import { type AttemptReport, Dispatcher } from './delivery/dispatcher.ts';
 import { Janitor } from './delivery/janitor.ts';
 import { createRequester } from './delivery/request.ts';
 import { makeFirstOperatorKey, openVault } from './first-start.ts';
+import { KeyRotation } from './key-rotation.ts';
 import type { SealedEvent } from './model.ts';
 import { Publisher } from './publish.ts';
 import { endpointHeadersContext, endpointSecretContext, hashApiKey } from './secrets.ts';
@@ -168,15 +170,38 @@ async function wire(
   const hasApi = config.role !== 'worker';
   const delivers = config.role !== 'api';
   const isShared = database.engine === 'postgres';
+  const keyFile = database.engine === 'sqlite' ? encryptionKeyFile(database.path) : null;
+  const keySettings = {
+    setting: nameOf({ name: 'encryption_key' }),
+    olderSetting: nameOf({ name: 'encryption_key_old' }),
+  };
   const vault = await openVault(store, {
     key: config.encryptionKey,
-    file: database.engine === 'sqlite' ? encryptionKeyFile(database.path) : null,
-    setting: nameOf({ name: 'encryption_key' }),
+    older: config.olderEncryptionKeys,
+    file: keyFile,
+    ...keySettings,
     database: database.engine === 'sqlite' ? database.path : formatDatabaseUrl(database),
   });
   const operatorKey = config.operatorKey === null ? await makeFirstOperatorKey(store, clock) : null;
   if (hasApi) await keepMaxBody(store, config.maxBodyBytes);
   const onError = (message: string, err: unknown): void => logger.error({ err }, message);
+  const keyRotation = new KeyRotation({
+    store,
+    vault,
+    clock,
+    file: config.encryptionKey === null ? keyFile : null,
+    isShared,
+    ...keySettings,
+    onProgress: (values) => logger.info({ values }, 'secrets were encrypted anew'),
+    onRetired: (keyId) => logger.info({ key_id: keyId }, 'nothing is encrypted with this key any more'),
+    onError,
+  });
+  const auditRetention = new AuditRetention({
+    store,
+    clock,
+    retentionMs: config.auditRetentionMs,
+    onError,
+  });
   const catalogue = new Catalogue(store, clock);
   const watch = new ChangeWatch({
     store,
@@ -271,6 +296,7 @@ async function wire(
     publisher,
     catalogue,
     vault,
+    keyRotation,
     delivery: {
       wake: () => {
         dispatcher.wake();
@@ -321,6 +347,8 @@ async function wire(
       ['the look at other nodes', () => watch.stop()],
       ['delivery', () => dispatcher.stop(ATTEMPTS_GRACE_MS)],
       ['housekeeping', () => janitor.stop()],
+      ['the rotation of the encryption key', () => keyRotation.stop()],
+      ['the retention of the audit log', () => auditRetention.stop()],
       ['connections to endpoints', () => requester.close()],
       ['metrics', () => telemetry.stop()],
       ['the database', () => store.close()],
@@ -352,7 +380,9 @@ async function wire(
         delivering = true;
         dispatcher.start();
         janitor.start();
+        auditRetention.start();
       }
+      keyRotation.start();
       isReady = true;
     },
 

@@ -111,10 +111,12 @@ type OptionName =
   | 'role'
   | 'operatorKey'
   | 'encryptionKey'
+  | 'encryptionKeyOld'
   | 'endpointPolicy'
   | 'retrySchedule'
   | 'timeout'
   | 'retention'
+  | 'auditRetention'
   | 'rateLimitPost'
   | 'maxEndpoints'
   | 'maxBody'
@@ -132,10 +134,12 @@ export const optionNames: Record<OptionName, true> & Record<Exclude<keyof Postho
     role: true,
     operatorKey: true,
     encryptionKey: true,
+    encryptionKeyOld: true,
     endpointPolicy: true,
     retrySchedule: true,
     timeout: true,
     retention: true,
+    auditRetention: true,
     rateLimitPost: true,
     maxEndpoints: true,
     maxBody: true,

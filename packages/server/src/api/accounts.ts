@@ -75,10 +75,10 @@ export function accountRoutes({ store, delivery }: ApiDeps, auth: Authenticator)
       body: AccountInput,
       data: AccountShape,
       errors: ['conflict'],
-      async handle({ body }) {
+      async handle({ body, by }) {
         checkMetadata(body.metadata);
         return accountShape(
-          await store.createAccount({ username: body.username, metadata: body.metadata ?? null }),
+          await store.as(by).createAccount({ username: body.username, metadata: body.metadata ?? null }),
         );
       },
     }),
@@ -125,9 +125,9 @@ export function accountRoutes({ store, delivery }: ApiDeps, auth: Authenticator)
       body: AccountChanges,
       data: AccountShape,
       errors: ['not_found'],
-      async handle({ params: { username }, body }) {
+      async handle({ params: { username }, body, by }) {
         checkMetadata(body.metadata);
-        const account = await store.updateAccount(username, body);
+        const account = await store.as(by).updateAccount(username, body);
         if (account === null) throw notFound('account', username);
         if (body.status !== undefined) auth.forgetKeys();
         if (body.status === 'suspended') tellDelivery(await store.listEndpoints(username));
@@ -147,9 +147,9 @@ export function accountRoutes({ store, delivery }: ApiDeps, auth: Authenticator)
       params,
       data: Message,
       errors: ['not_found'],
-      async handle({ params: { username } }) {
+      async handle({ params: { username }, by }) {
         const endpoints = await store.listEndpoints(username);
-        if (!(await store.deleteAccount(username))) throw notFound('account', username);
+        if (!(await store.as(by).deleteAccount(username))) throw notFound('account', username);
         auth.forgetKeys();
         tellDelivery(endpoints);
         return { message: 'account deleted' };

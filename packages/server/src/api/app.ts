@@ -13,11 +13,13 @@ import { idFactory } from '../clock.ts';
 import { PosthornError, unavailable } from '../errors.ts';
 import { parseJson } from '../json.ts';
 import { accountRoutes } from './accounts.ts';
+import { auditRoutes } from './audit.ts';
 import { Authenticator } from './auth.ts';
 import { answerClientError } from './client-errors.ts';
 import { deliveryRoutes } from './deliveries.ts';
 import type { ApiDeps } from './deps.ts';
 import { mountDocs } from './docs.ts';
+import { encryptionKeyRoutes } from './encryption-keys.ts';
 import { endpointRoutes } from './endpoints.ts';
 import { fromFrameworkError, refusal } from './envelope.ts';
 import { eventLogRoutes } from './event-log.ts';
@@ -59,6 +61,8 @@ export function v2Routes(deps: ApiDeps, auth: Authenticator): ApiRoute[] {
     ...statsRoutes(deps),
     ...accountRoutes(deps, auth),
     ...keyRoutes(deps, auth),
+    ...auditRoutes(deps),
+    ...encryptionKeyRoutes(deps),
   ];
 }
 

@@ -190,8 +190,8 @@ export function deliveryRoutes({ store, delivery: dispatcher }: ApiDeps): ApiRou
       params,
       data: DeliveryShape,
       errors: ['not_found'],
-      async handle({ username, params: { delivery_id: deliveryId } }) {
-        const delivery = await store.retryDelivery(username, deliveryId);
+      async handle({ username, params: { delivery_id: deliveryId }, by }) {
+        const delivery = await store.as(by).retryDelivery(username, deliveryId);
         if (delivery === null) throw notFound('delivery', deliveryId);
         dispatcher.wake();
         return deliveryShape(delivery);

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { Catalogue } from '../catalogue/index.ts';
 import type { Clock } from '../clock.ts';
 import type { EndpointPolicy } from '../delivery/address-guard.ts';
+import type { KeyRotation } from '../key-rotation.ts';
 import type { Publisher } from '../publish.ts';
 import type { Vault } from '../secrets.ts';
 import type { Store } from '../store/store.ts';
@@ -39,6 +40,7 @@ export interface ApiDeps {
   publisher: Publisher;
   catalogue: Catalogue;
   vault: Vault;
+  keyRotation: Pick<KeyRotation, 'status' | 'rotate'>;
   delivery: {
     /** Something became due. */
     wake(): void;

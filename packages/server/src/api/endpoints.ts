@@ -194,12 +194,12 @@ export function endpointRoutes(deps: ApiDeps): ApiRoute[] {
         'The secret is made by Posthorn. An account has at most 20 endpoints, unless the operator set another limit.',
       body: AddEndpoint,
       data: EndpointShape,
-      async handle({ username, body }) {
+      async handle({ username, body, by }) {
         checkEndpointUrl(body.url, settings.endpointPolicy);
         const events = await knownEvents(body.events);
         checkMetadata(body.metadata);
         const endpointId = makeId('wh', clock.now());
-        const endpoint = await store.addEndpoint(
+        const endpoint = await store.as(by).addEndpoint(
           {
             endpointId,
             username,
@@ -247,7 +247,7 @@ export function endpointRoutes(deps: ApiDeps): ApiRoute[] {
       body: UpdateEndpoint,
       data: EndpointShape,
       errors: ['not_found'],
-      async handle({ username, params: { endpoint_id: endpointId }, body }) {
+      async handle({ username, params: { endpoint_id: endpointId }, body, by }) {
         const changes: EndpointChanges = {};
         if (body.url !== undefined) {
           checkEndpointUrl(body.url, settings.endpointPolicy);
@@ -267,7 +267,7 @@ export function endpointRoutes(deps: ApiDeps): ApiRoute[] {
         if (body.timeout_seconds !== undefined) {
           changes.timeoutMs = body.timeout_seconds === null ? null : body.timeout_seconds * 1000;
         }
-        const endpoint = await store.updateEndpoint(username, endpointId, changes);
+        const endpoint = await store.as(by).updateEndpoint(username, endpointId, changes);
         if (endpoint === null) throw notFound('endpoint', endpointId);
         delivery.endpointChanged(endpointId);
         return endpointShape(endpoint, vault);
@@ -284,8 +284,9 @@ export function endpointRoutes(deps: ApiDeps): ApiRoute[] {
       params,
       data: Message,
       errors: ['not_found'],
-      async handle({ username, params: { endpoint_id: endpointId } }) {
-        if (!(await store.deleteEndpoint(username, endpointId))) throw notFound('endpoint', endpointId);
+      async handle({ username, params: { endpoint_id: endpointId }, by }) {
+        if (!(await store.as(by).deleteEndpoint(username, endpointId)))
+          throw notFound('endpoint', endpointId);
         delivery.endpointChanged(endpointId);
         return { message: 'webhook deleted' };
       },
@@ -311,14 +312,16 @@ export function endpointRoutes(deps: ApiDeps): ApiRoute[] {
       bodyOptional: true,
       data: EndpointShape,
       errors: ['not_found'],
-      async handle({ username, params: { endpoint_id: endpointId }, body }) {
+      async handle({ username, params: { endpoint_id: endpointId }, body, by }) {
         const overlapMs = (body.overlap_seconds ?? DEFAULT_OVERLAP_SECONDS) * 1000;
-        const endpoint = await store.rotateSecret(
-          username,
-          endpointId,
-          vault.seal(createSecret(), endpointSecretContext(endpointId)),
-          overlapMs === 0 ? null : clock.now() + overlapMs,
-        );
+        const endpoint = await store
+          .as(by)
+          .rotateSecret(
+            username,
+            endpointId,
+            vault.seal(createSecret(), endpointSecretContext(endpointId)),
+            overlapMs === 0 ? null : clock.now() + overlapMs,
+          );
         if (endpoint === null) throw notFound('endpoint', endpointId);
         delivery.endpointChanged(endpointId);
         return endpointShape(endpoint, vault);

@@ -44,7 +44,7 @@ export const EventNames = Type.Object(
   { title: 'EventNames' },
 );
 
-export function eventTypeRoutes({ catalogue }: ApiDeps): ApiRoute[] {
+export function eventTypeRoutes({ store, catalogue }: ApiDeps): ApiRoute[] {
   const params = pathParams('name');
   return [
     route({
@@ -103,8 +103,8 @@ export function eventTypeRoutes({ catalogue }: ApiDeps): ApiRoute[] {
       params,
       body: EventTypeInput,
       data: EventTypeShape,
-      async handle({ params: { name }, body }) {
-        return eventTypeShape(await catalogue.put({ name, ...body }));
+      async handle({ params: { name }, body, by }) {
+        return eventTypeShape(await catalogue.put({ name, ...body }, store.as(by)));
       },
     }),
     route({
@@ -118,8 +118,8 @@ export function eventTypeRoutes({ catalogue }: ApiDeps): ApiRoute[] {
       params,
       data: Message,
       errors: ['not_found', 'conflict'],
-      async handle({ params: { name } }) {
-        await catalogue.remove(name);
+      async handle({ params: { name }, by }) {
+        await catalogue.remove(name, store.as(by));
         return { message: 'event type deleted' };
       },
     }),

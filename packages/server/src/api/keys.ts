@@ -3,7 +3,7 @@ import { type Static, Type } from 'typebox';
 
 import { idFactory, toSeconds } from '../clock.ts';
 import { invalid, notFound } from '../errors.ts';
-import type { ApiKey, Scope } from '../model.ts';
+import type { ApiKey, AuditActor, Scope } from '../model.ts';
 import { createApiKey, hashApiKey, keyPrefix } from '../secrets.ts';
 import type { Authenticator } from './auth.ts';
 import type { ApiDeps } from './deps.ts';
@@ -107,6 +107,7 @@ export function keyRoutes({ store, clock }: ApiDeps, auth: Authenticator): ApiRo
   async function create(
     username: string | null,
     input: Static<typeof KeyInput>,
+    by: AuditActor,
   ): Promise<Static<typeof NewKey>> {
     const now = clock.now();
     const scopes = scopesFor(username, input.scopes);
@@ -116,7 +117,7 @@ export function keyRoutes({ store, clock }: ApiDeps, auth: Authenticator): ApiRo
       throw invalid('expires_at', 'expires_at must be a time in the future, in unix seconds');
     }
     const apiKey = createApiKey();
-    const key = await store.createKey({
+    const key = await store.as(by).createKey({
       keyId: makeId('key', now),
       username,
       name: input.name,
@@ -141,7 +142,7 @@ export function keyRoutes({ store, clock }: ApiDeps, auth: Authenticator): ApiRo
       body: KeyInput,
       data: NewKey,
       errors: ['not_found'],
-      handle: ({ params, body }) => create(params.username, body),
+      handle: ({ params, body, by }) => create(params.username, body, by),
     }),
     route({
       method: 'POST',
@@ -154,7 +155,7 @@ export function keyRoutes({ store, clock }: ApiDeps, auth: Authenticator): ApiRo
         'With an account’s key: one more key of that account. With an operator key: an operator-level key, or with `x-account` a key of that account.',
       body: KeyInput,
       data: NewKey,
-      handle: ({ username, body }) => create(username, body),
+      handle: ({ username, body, by }) => create(username, body, by),
     }),
     route({
       method: 'GET',
@@ -197,8 +198,9 @@ export function keyRoutes({ store, clock }: ApiDeps, auth: Authenticator): ApiRo
       params: pathParams('key_id'),
       data: Message,
       errors: ['not_found'],
-      async handle({ params, username }) {
-        if (!(await store.revokeKey(params.key_id, username))) throw notFound('API key', params.key_id);
+      async handle({ params, username, by }) {
+        if (!(await store.as(by).revokeKey(params.key_id, username)))
+          throw notFound('API key', params.key_id);
         auth.forgetKeys();
         return { message: 'API key revoked' };
       },

@@ -41,6 +41,8 @@ const TAGS: [name: string, description: string][] = [
   ['Statistics', 'Counts and latencies over time.'],
   ['Accounts', 'The customers of the product; for operators.'],
   ['API keys', 'Keys of accounts and operators.'],
+  ['Audit log', 'Who changed what, when and from where.'],
+  ['Encryption keys', 'With what secrets are encrypted at rest; for operators.'],
 ];
 
 const ACCESS_SENTENCES: Record<Access, string> = {

@@ -61,12 +61,14 @@ export function replayRoutes({ store, delivery, clock }: ApiDeps): ApiRoute[] {
       body: ReplayInput,
       data: Type.Object({ replay_id: replayId, matched }),
       errors: ['not_found'],
-      async handle({ username, params: { endpoint_id: endpointId }, body }) {
+      async handle({ username, params: { endpoint_id: endpointId }, body, by }) {
         const since = body.since * 1000;
         // The present second is over when the next one begins: what was published in it belongs to the past.
         const until = body.until === undefined ? clock.now() + 1 : body.until * 1000;
         if (since >= until) throw invalid('since', 'since must be earlier than until, and in the past');
-        const replay = await store.createReplay({ username, endpointId, kind: body.status, since, until });
+        const replay = await store
+          .as(by)
+          .createReplay({ username, endpointId, kind: body.status, since, until });
         if (replay === null) throw notFound('endpoint', endpointId);
         delivery.wake();
         return { replay_id: replay.replayId, matched: replay.matched };
@@ -99,8 +101,8 @@ export function replayRoutes({ store, delivery, clock }: ApiDeps): ApiRoute[] {
       params,
       data: ReplayShape,
       errors: ['not_found'],
-      async handle({ username, params: { replay_id: id } }) {
-        const replay = await store.cancelReplay(username, id);
+      async handle({ username, params: { replay_id: id }, by }) {
+        const replay = await store.as(by).cancelReplay(username, id);
         if (replay === null) throw notFound('replay', id);
         return replayShape(replay);
       },

@@ -2,8 +2,10 @@
  * A route as data: method, path, who may call it, schemas and handler side by side. The app mounts the same route under
  * several prefixes; the OpenAPI document and the tests read the same table.
  */
-import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
+import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from 'fastify';
 import { type Static, type TObject, type TSchema, Type } from 'typebox';
+
+import type { AuditActor } from '../model.ts';
 
 import type { Access, Caller } from './auth.ts';
 import { type Envelope, PartialFailure, success } from './envelope.ts';
@@ -35,6 +37,8 @@ export interface Call<A extends Access, P, Q, B> {
   caller: Caller;
   /** The account that is acted for; null only on routes that an operator may call for no account. */
   username: A extends 'account' ? string : string | null;
+  /** The caller as the audit log names him: what changes something does it as him (`store.as(by)`). */
+  by: AuditActor;
   log: FastifyBaseLogger;
 }
 
@@ -89,6 +93,7 @@ export interface ApiRoute {
 interface Who {
   caller: Caller;
   username: string | null;
+  by: AuditActor;
   log: FastifyBaseLogger;
 }
 
@@ -131,6 +136,7 @@ export function route<
         body: checkBody(body === undefined && bodyMayBeAbsent ? {} : body),
         caller: who.caller,
         username: who.username as Call<A, unknown, unknown, unknown>['username'],
+        by: who.by,
         log: who.log,
       });
     },
@@ -164,7 +170,12 @@ export function mountRoutes(
       async handler(request, reply) {
         const result = await entry.answer(
           { params: request.params, query: request.query, body: request.body },
-          { caller: request.caller as Caller, username: request.username, log: request.log },
+          {
+            caller: request.caller as Caller,
+            username: request.username,
+            by: actorOf(request),
+            log: request.log,
+          },
         );
         const envelope = success(request.id, result instanceof PartialFailure ? result.data : result);
         if (result instanceof PartialFailure) {
@@ -176,4 +187,17 @@ export function mountRoutes(
       },
     });
   }
+}
+
+/** Who asks, for the audit log: the key, the documented route, the request's id, and the address as far as proxies are believed. */
+function actorOf(request: FastifyRequest): AuditActor {
+  const { keyId, username } = request.caller as Caller;
+  return {
+    kind: 'key',
+    keyId,
+    username,
+    via: `${request.method} ${request.routeOptions.url ?? ''}`,
+    requestId: request.id,
+    remoteAddress: request.ip,
+  };
 }

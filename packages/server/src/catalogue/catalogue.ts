@@ -133,13 +133,14 @@ export class Catalogue {
    * Adds or replaces an operator's own type, or marks a built-in one as deprecated (or no longer so). Resolves when it
    * is stored.
    *
+   * @param store - that writes it, in somebody's name
    * @throws PosthornError `invalid_parameter` that names the field: a malformed name, category, description or schema, an
    * example that doesn't fit, or any other change of a built-in type. Rejects as the store does.
    */
-  async put(input: EventTypeInput): Promise<EventType> {
+  async put(input: EventTypeInput, store: Pick<TypeStore, 'putEventType'> = this.#store): Promise<EventType> {
     const known = this.#entries.get(input.name);
     const entry = known?.type.builtIn ? changedBuiltIn(known, input) : ownEntry(input);
-    await this.#store.putEventType(entry.type);
+    await store.putEventType(entry.type);
     this.#writes += 1;
     this.#entries.set(entry.type.name, entry);
     return entry.type;
@@ -148,14 +149,15 @@ export class Catalogue {
   /**
    * Deletes an operator's own type.
    *
+   * @param store - that deletes it, in somebody's name
    * @throws PosthornError `invalid_parameter` for a built-in type, `not_found` when there is none, `conflict` (of the
    * store) while an endpoint subscribes to it.
    */
-  async remove(name: string): Promise<void> {
+  async remove(name: string, store: Pick<TypeStore, 'deleteEventType'> = this.#store): Promise<void> {
     if (this.get(name)?.builtIn) {
       throw invalid('name', `${name} is built in and can't be deleted: deprecate it instead`);
     }
-    const existed = await this.#store.deleteEventType(name);
+    const existed = await store.deleteEventType(name);
     this.#writes += 1;
     this.#entries.delete(name);
     if (!existed) throw notFound('event type', name);

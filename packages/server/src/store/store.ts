@@ -463,9 +463,12 @@ export interface Store {
   /**
    * Tells with which keys this process can open values and with which it seals new ones, and answers what the data may
    * be sealed with; the first key that was ever told is the active one. Called before anything is sealed, and again
-   * every few seconds.
+   * every few seconds. `reseals`: of the processes that share the data this is the one to seal values anew.
    */
-  announceEncryptionKeys(keyIds: readonly string[], sealsWith: string): Promise<EncryptionKeys>;
+  announceEncryptionKeys(
+    keyIds: readonly string[],
+    sealsWith: string,
+  ): Promise<EncryptionKeys & { reseals: boolean }>;
   /**
    * From its answer on new values are to be sealed with this key; the former one becomes an older one. Rejects with
    * `conflict` while a process that is alive can't open values with it.

@@ -288,7 +288,7 @@ describe('the scope of a key', () => {
       operator: { key: api.operatorKey },
       'operator for account': { key: api.operatorKey, account: username },
     };
-    assert.equal(api.routes.length, 33);
+    assert.equal(api.routes.length, 36);
     for (const route of api.routes) {
       for (const prefix of ['/v2', '/open/v2']) {
         const path = prefix + route.path.replaceAll(/:\w+/g, 'nope');
@@ -324,9 +324,11 @@ describe('the scope of a key', () => {
       'deleteAccount',
       'deleteEventType',
       'getAccount',
+      'getEncryptionKeys',
       'listAccountKeys',
       'listAccounts',
       'putEventType',
+      'rotateEncryptionKey',
       'updateAccount',
     ]);
     const publish = api.routes

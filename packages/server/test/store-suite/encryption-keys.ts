@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import type { Resealing } from '../../src/store/store.ts';
+import type { EncryptionKeys, Resealing, Store } from '../../src/store/store.ts';
 import { DAY_MS, listAll, newEndpoint } from '../support/store-fixtures.ts';
 import { assertRefused, type Bench, type StoreTest } from './bench.ts';
 
@@ -20,6 +20,12 @@ async function endpointWith(bench: Bench, username: string, keyId: string, text:
   });
 }
 
+/** What a process is told of the keys. */
+async function told(store: Store, keyIds: string[], sealsWith: string): Promise<EncryptionKeys> {
+  const { activeId, olderIds } = await store.announceEncryptionKeys(keyIds, sealsWith);
+  return { activeId, olderIds };
+}
+
 function change(
   { username, endpointId }: { username: string; endpointId: string },
   field: Resealing['field'],
@@ -33,8 +39,8 @@ export function encryptionKeyTests(test: StoreTest): void {
   describe('encryption keys', () => {
     test('the first that is told is active, and stays so whatever is told later', async ({ store }) => {
       const first = { activeId: OLD, olderIds: [] };
-      assert.deepEqual(await store.announceEncryptionKeys([OLD], OLD), first);
-      assert.deepEqual(await store.announceEncryptionKeys([NEW, OLD], OLD), first);
+      assert.deepEqual(await told(store, [OLD], OLD), first);
+      assert.deepEqual(await told(store, [NEW, OLD], OLD), first);
       assert.equal(await store.getMeta('encryption_key_id'), OLD);
     });
 
@@ -53,7 +59,7 @@ export function encryptionKeyTests(test: StoreTest): void {
       const keys = { activeId: NEW, olderIds: [OLD] };
       assert.deepEqual(await store.activateEncryptionKey(NEW), keys);
       assert.deepEqual(await store.activateEncryptionKey(NEW), keys, 'once more changes nothing');
-      assert.deepEqual(await store.announceEncryptionKeys(BOTH, NEW), keys);
+      assert.deepEqual(await told(store, BOTH, NEW), keys);
       assert.deepEqual(await store.activateEncryptionKey(OLD), { activeId: OLD, olderIds: [NEW] });
     });
 
@@ -154,7 +160,7 @@ export function encryptionKeyTests(test: StoreTest): void {
       ]);
       assert.equal(await store.retireEncryptionKey(OLD), true);
       assert.equal(await store.retireEncryptionKey(OLD), false, 'once');
-      assert.deepEqual(await store.announceEncryptionKeys(BOTH, NEW), { activeId: NEW, olderIds: [] });
+      assert.deepEqual(await told(store, BOTH, NEW), { activeId: NEW, olderIds: [] });
       assert.equal(await store.retireEncryptionKey(NEW), false, 'active');
     });
 
@@ -193,7 +199,7 @@ export function sharedEncryptionKeyTests(test: StoreTest): void {
       assert.match(untold.message, /restart every node with it/);
       await other.announceEncryptionKeys([OLD], OLD);
       await assertRefused('conflict', store.activateEncryptionKey(NEW));
-      assert.deepEqual(await store.announceEncryptionKeys(BOTH, OLD), { activeId: OLD, olderIds: [] });
+      assert.deepEqual(await told(store, BOTH, OLD), { activeId: OLD, olderIds: [] });
       await other.announceEncryptionKeys([NEW, OLD], OLD);
       assert.deepEqual(await store.activateEncryptionKey(NEW), { activeId: NEW, olderIds: [OLD] });
     });
@@ -253,6 +259,21 @@ export function sharedEncryptionKeyTests(test: StoreTest): void {
         await store.reseal([change(endpoint, 'secret', sealed(older, 'a'), sealed(newer, 'a'))]);
         assert.equal(await store.retireEncryptionKey(older), true);
       }
+    });
+
+    test('of the nodes that are alive one seals anew, and another when that one has ended', async (bench) => {
+      const { store } = bench;
+      const other = await bench.addNode();
+      await store.announceEncryptionKeys(BOTH, OLD);
+      await other.announceEncryptionKeys(BOTH, OLD);
+      await store.activateEncryptionKey(NEW);
+      const reseals = async () =>
+        Promise.all(
+          [store, other].map(async (node) => (await node.announceEncryptionKeys(BOTH, NEW)).reseals),
+        );
+      assert.deepEqual(await reseals(), [true, false]);
+      await bench.close();
+      assert.equal((await other.announceEncryptionKeys(BOTH, NEW)).reseals, true);
     });
 
     test('sealing anew is no news to other nodes', async (bench) => {

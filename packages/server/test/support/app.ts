@@ -12,6 +12,7 @@ import { Authenticator } from '../../src/api/auth.ts';
 import type { ApiDeps, ApiSettings, RequestOutcome } from '../../src/api/deps.ts';
 import type { ApiRoute } from '../../src/api/route.ts';
 import { Catalogue } from '../../src/catalogue/index.ts';
+import { KeyRotation } from '../../src/key-rotation.ts';
 import type { Scope } from '../../src/model.ts';
 import { Publisher } from '../../src/publish.ts';
 import { Vault, createApiKey, hashApiKey, keyPrefix } from '../../src/secrets.ts';
@@ -146,11 +147,26 @@ export async function testApp(options: TestAppOptions = {}): Promise<TestApp> {
       done();
     },
   });
+  const vault = new Vault(Buffer.alloc(32, 7));
+  await realStore.announceEncryptionKeys(vault.keyIds, vault.sealsWith);
+  const keyRotation = new KeyRotation({
+    store,
+    vault,
+    clock,
+    file: null,
+    isShared: false,
+    setting: 'POSTHORN_ENCRYPTION_KEY',
+    olderSetting: 'POSTHORN_ENCRYPTION_KEY_OLD',
+    onProgress: () => {},
+    onRetired: () => {},
+    onError: (message, error) => deps.logger.error({ err: error }, message),
+  });
   const deps: ApiDeps = {
     store,
     publisher,
     catalogue,
-    vault: new Vault(Buffer.alloc(32, 7)),
+    vault,
+    keyRotation,
     delivery: {
       wake: () => {
         delivery.wakes += 1;
@@ -256,6 +272,7 @@ export async function testApp(options: TestAppOptions = {}): Promise<TestApp> {
 
     async close() {
       await app.close();
+      await keyRotation.stop();
       await publisher.stop();
       await store.close();
       await dir.remove();

@@ -50,6 +50,13 @@ export function encryptionKeyOperations({
     return told.length > 0;
   }
 
+  async function isFirstNode(): Promise<boolean> {
+    const [row] = await query<{ first: number | null }>(
+      `SELECT min(node_id) AS first FROM posthorn.node WHERE ${NODE_IS_ALIVE}`,
+    );
+    return row?.first === nodeId();
+  }
+
   async function add(sql: Sql, keyId: string): Promise<void> {
     await sql.query(
       'INSERT INTO posthorn.encryption_key (key_id, since) VALUES ($1, posthorn.now_ms()) ON CONFLICT DO NOTHING',
@@ -60,8 +67,10 @@ export function encryptionKeyOperations({
   return {
     async announceEncryptionKeys(keyIds, sealsWith) {
       const rows = await readEncryptionKeys({ query });
-      if (rows.length > 0 && (await isToldAlready(keyIds, sealsWith))) return toEncryptionKeys(rows);
-      return transaction(async (sql) => {
+      if (rows.length > 0 && (await isToldAlready(keyIds, sealsWith))) {
+        return { ...toEncryptionKeys(rows), reseals: rows.length > 1 && (await isFirstNode()) };
+      }
+      const keys = await transaction(async (sql) => {
         await lockEncryptionKeys(sql);
         await sql.query(
           'UPDATE posthorn.node SET encryption_keys = $2, sealing_key = $3 WHERE node_id = $1',
@@ -73,9 +82,13 @@ export function encryptionKeyOperations({
           `INSERT INTO posthorn.meta (name, value) VALUES ('${ACTIVE_KEY_META}', $1) ON CONFLICT DO NOTHING`,
           [keyIds[0]],
         );
-        await add(sql, keyIds[0] ?? '');
+        await sql.query(
+          `INSERT INTO posthorn.encryption_key (key_id, since)
+           SELECT value, posthorn.now_ms() FROM posthorn.meta WHERE name = '${ACTIVE_KEY_META}'`,
+        );
         return toEncryptionKeys(await readEncryptionKeys(sql));
       });
+      return { ...keys, reseals: keys.olderIds.length > 0 && (await isFirstNode()) };
     },
 
     activateEncryptionKey: (keyId) =>

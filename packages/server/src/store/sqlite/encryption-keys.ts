@@ -38,6 +38,9 @@ export function encryptionKeyOperations({
   const initActive = db.prepare<[string]>(
     `INSERT INTO meta (name, value) VALUES ('${ACTIVE_KEY_META}', ?) ON CONFLICT DO NOTHING`,
   );
+  const addActive = db.prepare<[number]>(
+    `INSERT INTO encryption_key (key_id, since) SELECT value, ? FROM meta WHERE name = '${ACTIVE_KEY_META}'`,
+  );
   const setActive = db.prepare<[string]>(`UPDATE meta SET value = ? WHERE name = '${ACTIVE_KEY_META}'`);
   const retire = db.prepare<[string]>(
     `DELETE FROM encryption_key WHERE key_id = ? AND key_id <> ${ACTIVE_KEY}`,
@@ -82,9 +85,10 @@ export function encryptionKeyOperations({
       if (first === undefined) throw new PosthornError('internal', 'a process has an encryption key');
       if (all.all().length === 0) {
         initActive.run(first);
-        add.run(first, now());
+        addActive.run(now());
       }
-      return read();
+      // Nobody shares the file.
+      return { ...read(), reseals: true };
     },
 
     activateEncryptionKey(keyId) {
