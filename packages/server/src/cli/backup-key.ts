@@ -4,80 +4,99 @@
  */
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { type Config, encryptionKeyFile } from '../config.ts';
 import { keyId, parseEncryptionKey } from '../secrets.ts';
 import type { Database } from '../store/sqlite/database.ts';
 import { syncFolder } from './backup-files.ts';
 import { CommandError } from './failure.ts';
 
+export interface Key {
+  id: string;
+  /** Base64. A secret. */
+  text: string;
+}
+
 /** The keys of one place. There is more than one while secrets are being re-encrypted. */
 export interface FoundKeys {
-  ids: string[];
-  /** Base64, one a line. A secret. */
-  text: string;
-  /** Where they were found: a path, or the name of the setting. */
+  keys: Key[];
+  /** A path, or the name of the setting. */
   place: string;
 }
 
-interface Id {
-  id: string;
-}
+/** What of the configuration says which keys a service would use. */
+export type KeySettings = Pick<Config, 'encryptionKey'>;
 
 /** The ids of the keys that the database's secrets may be encrypted with; none before a service has opened it. */
 export function neededKeyIds(db: Database): string[] {
-  // The first schema knew one key, by its name in `meta`.
-  const before = db.prepare<[], Id>(`SELECT value AS id FROM meta WHERE name = 'encryption_key_id'`).all();
-  const hasTable =
-    db.prepare(`SELECT 1 FROM sqlite_master WHERE name = 'encryption_key'`).get() !== undefined;
-  const now = hasTable
-    ? db.prepare<[], Id>('SELECT key_id AS id FROM encryption_key ORDER BY since, key_id').all()
-    : [];
-  return [...new Set([...before, ...now].map(({ id }) => id))];
+  const ids = (sql: string) =>
+    db
+      .prepare<[], { id: string }>(sql)
+      .all()
+      .map(({ id }) => id);
+  const hasTable = ids(`SELECT name AS id FROM sqlite_master WHERE name = 'encryption_key'`).length > 0;
+  const now = hasTable ? ids('SELECT key_id AS id FROM encryption_key ORDER BY key_id') : [];
+  // The one for new secrets comes first; the first schema knew no other.
+  const before = ids(`SELECT value AS id FROM meta WHERE name = 'encryption_key_id'`);
+  return [...new Set([...before, ...now])];
 }
 
 /**
- * Reads the keys of a file, one a line.
+ * The keys that a service on this database would use: those of the configuration, else those in the files beside it.
+ *
+ * @returns null when there are none
+ * @throws CommandError as {@link readKeys} does
+ */
+export function serviceKeys({ encryptionKey }: KeySettings, databasePath: string): FoundKeys | null {
+  if (encryptionKey !== null) return { keys: [keyOf(encryptionKey)], place: 'POSTHORN_ENCRYPTION_KEY' };
+  const file = encryptionKeyFile(databasePath);
+  const present = readKeys(file);
+  const older = readKeys(olderKeysFile(file));
+  if (present === null && older === null) return null;
+  return { keys: [...(present?.keys ?? []), ...(older?.keys ?? [])], place: file };
+}
+
+/** Where a rotation leaves the keys of before. */
+export function olderKeysFile(file: string): string {
+  return `${file}.old`;
+}
+
+/**
+ * Reads the keys of a file, one a line; empty lines and those that begin with `#` mean nothing.
  *
  * @returns null when there is no such file
  * @throws CommandError `failed` when it can't be read or holds anything else. The message doesn't repeat the text.
  */
-export function readKeyFile(path: string): FoundKeys | null {
+export function readKeys(path: string): FoundKeys | null {
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT') return null;
-    throw new CommandError(
-      'failed',
-      `the encryption key in ${path} can't be read (${code ?? 'unknown error'})`,
-      {
-        cause: error,
-      },
-    );
-  }
-  try {
-    return keysOf(text.split('\n'), path);
   } catch (cause) {
-    throw new CommandError('failed', `${path} holds no encryption key (base64 of exactly 32 bytes)`, {
-      cause,
-    });
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return null;
+    const reason = `can't be read (${code ?? 'unknown error'})`;
+    throw new CommandError('failed', `the encryption key in ${path} ${reason}`, { cause });
   }
+  const lines = text.split('\n').filter((line) => line.trim() !== '' && !line.startsWith('#'));
+  try {
+    if (lines.length > 0) return { keys: lines.map(keyOf), place: path };
+  } catch {
+    // Below: its message would be about one line of it.
+  }
+  throw new CommandError('failed', `${path} holds no encryption key (base64 of exactly 32 bytes)`);
 }
 
-/** The keys that the configuration gives, which have been checked to be keys; null when it gives none. */
-export function configuredKeys(texts: readonly string[]): FoundKeys | null {
-  return texts.length === 0 ? null : keysOf(texts, 'POSTHORN_ENCRYPTION_KEY');
+function keyOf(text: string): Key {
+  return { id: keyId(parseEncryptionKey(text)), text: text.trim() };
 }
 
-function keysOf(texts: readonly string[], place: string): FoundKeys {
-  const keys = texts.map((text) => text.trim()).filter((text) => text !== '');
-  if (keys.length === 0) throw new Error('there is no key');
-  return { ids: keys.map((text) => keyId(parseEncryptionKey(text))), text: keys.join('\n'), place };
+/** Those that `needed` names, in its order. */
+export function chosenKeys(needed: readonly string[], found: FoundKeys): Key[] {
+  return needed.flatMap((id) => found.keys.find((key) => key.id === id) ?? []);
 }
 
 /** The ids that `needed` has and `found` hasn't. */
 export function missingKeyIds(needed: readonly string[], found: FoundKeys | null): string[] {
-  return needed.filter((id) => found === null || !found.ids.includes(id));
+  return needed.filter((id) => found === null || !found.keys.some((key) => key.id === id));
 }
 
 /** `key 1a2b3c4d`, `keys 1a2b3c4d and 5e6f7a8b`. */
@@ -86,16 +105,16 @@ export function namedKeys(ids: readonly string[]): string {
 }
 
 /**
- * Writes keys for its owner alone, whole or not at all, and brings it to disk.
+ * Writes keys, one a line, for their owner alone, whole or not at all, and brings it to disk.
  *
  * @throws Error of the file system
  */
-export function writeKeys(path: string, text: string): void {
+export function writeKeys(path: string, keys: readonly Key[]): void {
   const unfinished = `${path}.${process.pid}.partial`;
   try {
     const fd = openSync(unfinished, 'wx', 0o600);
     try {
-      writeSync(fd, `${text}\n`);
+      writeSync(fd, keys.map(({ text }) => `${text}\n`).join(''));
       fsyncSync(fd);
     } finally {
       closeSync(fd);

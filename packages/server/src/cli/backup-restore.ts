@@ -15,12 +15,15 @@ import type { Database } from '../store/sqlite/database.ts';
 import type { BackupMark } from './backup-copy.ts';
 import { removeDatabase, syncFile, syncFolder } from './backup-files.ts';
 import {
-  configuredKeys,
-  type FoundKeys,
+  chosenKeys,
+  type Key,
+  type KeySettings,
   missingKeyIds,
   namedKeys,
   neededKeyIds,
-  readKeyFile,
+  olderKeysFile,
+  readKeys,
+  serviceKeys,
   writeKeys,
 } from './backup-key.ts';
 import { CommandError } from './failure.ts';
@@ -65,19 +68,14 @@ export function restoreCommand(program: Command, io: Io): void {
         'restore is for SQLite. For PostgreSQL docs/backup.md has the way with pg_restore',
       );
     }
-    const { encryptionKey } = loadConfig(sources);
-    await restore(
-      { path: location.path, configured: encryptionKey === null ? [] : [encryptionKey], options },
-      io,
-    );
+    await restore({ path: location.path, settings: loadConfig(sources), options }, io);
   });
 }
 
 interface Restoring {
   /** Where the service has its database. */
   path: string;
-  /** The encryption keys of the configuration. */
-  configured: readonly string[];
+  settings: KeySettings;
   options: RestoreOptions;
 }
 
@@ -85,7 +83,7 @@ interface Restoring {
  * The order is what keeps a crash harmless: first the backup is copied beside the database and proved to be whole, known
  * and readable with a key that is there; then the key; last, by one rename, the database. Until then the old one stands.
  */
-async function restore({ path, configured, options }: Restoring, io: Io): Promise<void> {
+async function restore({ path, settings, options }: Restoring, io: Io): Promise<void> {
   const from = resolve(io.cwd, options.from);
   if (!existsSync(from) || !statSync(from).isFile()) {
     throw new CommandError('failed', `there is no backup ${from}`);
@@ -108,20 +106,14 @@ async function restore({ path, configured, options }: Restoring, io: Io): Promis
     removeDatabase(copy);
     takeFile(from, copy);
     const { mark, needed } = await readBackup(copy, from);
-    const keyFile = encryptionKeyFile(path);
-    const keys =
-      needed.length === 0 ? null : await keysFor(needed, { configured, options, keyFile, cwd: io.cwd });
     const suffix = `.before-restore-${new Date(io.now()).toISOString().slice(0, 19).replaceAll(':', '-')}Z`;
     const aside: string[] = [];
-    const writesKeys = keys !== null && keys.place !== keyFile && configured.length === 0;
-    if (writesKeys) {
-      if (existsSync(keyFile)) aside.push(linkAside(keyFile, suffix));
-      writeKeys(keyFile, keys.text);
-    }
+    const newKeys = keysToWrite(needed, { path, settings, options }, io.cwd);
+    if (newKeys !== null) aside.push(...replaceKeys(encryptionKeyFile(path), newKeys, suffix));
     aside.push(...(await setAside(path, suffix)));
     renameSync(copy, path);
     syncFolder(dirname(path));
-    print({ from, path, mark, needed, keyFile: writesKeys ? keyFile : null, aside }, options, io);
+    print({ from, path, mark, needed, hasNewKeys: newKeys !== null, aside }, options, io);
   } finally {
     removeDatabase(copy);
     lock.unlock();
@@ -181,32 +173,46 @@ async function readBackup(
   return found;
 }
 
-interface KeyPlaces {
-  configured: readonly string[];
-  options: RestoreOptions;
-  keyFile: string;
-  cwd: string;
-}
-
-/** @throws CommandError `failed` when the keys that belong to the backup aren't at hand: nothing has been changed yet */
-async function keysFor(
+/**
+ * The keys that have to be put beside the database; null when the service has what it needs: in its configuration, which
+ * it would take whatever stands in the files, or there already.
+ *
+ * @throws CommandError `failed` when the keys that belong to the backup aren't at hand: nothing has been changed yet
+ */
+function keysToWrite(
   needed: readonly string[],
-  { configured, options, keyFile, cwd }: KeyPlaces,
-): Promise<FoundKeys> {
-  const given = options.key === undefined ? null : readKeyFile(resolve(cwd, options.key));
+  { path, settings, options }: Restoring,
+  cwd: string,
+): Key[] | null {
+  const own = serviceKeys(settings, path);
+  const given = options.key === undefined ? null : readKeys(resolve(cwd, options.key));
   if (options.key !== undefined && given === null) {
     throw new CommandError('failed', `there is no key ${options.key}`);
   }
-  // The service would take the configuration's, whatever stands in the file.
-  const found = configuredKeys(configured) ?? given ?? readKeyFile(keyFile);
+  if (needed.length === 0 || missingKeyIds(needed, own).length === 0) return null;
+  const isGiven = given !== null && settings.encryptionKey === null;
+  const found = isGiven ? given : own;
   const missing = missingKeyIds(needed, found);
-  if (found !== null && missing.length === 0) return found;
-  const place = found === null ? `there is none in ${keyFile}` : `${found.place} has ${namedKeys(found.ids)}`;
+  if (isGiven && missing.length === 0) return chosenKeys(needed, given);
+  const place =
+    found === null
+      ? `there is none in ${encryptionKeyFile(path)}`
+      : `${found.place} has ${namedKeys(found.keys.map(({ id }) => id))}`;
   throw new CommandError(
     'failed',
     `the backup's secrets need encryption ${namedKeys(missing)}, and ${place}: nothing was changed. Give the key that ` +
       'belongs to the backup with --key <file>, or as POSTHORN_ENCRYPTION_KEY',
   );
+}
+
+/** @returns the names under which the keys that were there stay */
+function replaceKeys(file: string, [present, ...older]: Key[], suffix: string): string[] {
+  const aside = [file, olderKeysFile(file)]
+    .filter((path) => existsSync(path))
+    .map((path) => linkAside(path, suffix));
+  if (older.length > 0) writeKeys(olderKeysFile(file), older);
+  if (present !== undefined) writeKeys(file, [present]);
+  return aside;
 }
 
 /**
@@ -255,12 +261,16 @@ interface Done {
   path: string;
   mark: BackupMark | null;
   needed: string[];
-  /** Where the key was written to; null when it was in its place. */
-  keyFile: string | null;
+  /** Keys were put beside the database. */
+  hasNewKeys: boolean;
   aside: string[];
 }
 
-function print({ from, path, mark, needed, keyFile, aside }: Done, { json }: RestoreOptions, io: Io): void {
+function print(
+  { from, path, mark, needed, hasNewKeys, aside }: Done,
+  { json }: RestoreOptions,
+  io: Io,
+): void {
   const asOf = mark === null ? null : new Date(mark.madeAt).toISOString();
   if (json) {
     printJson(io, {
@@ -269,14 +279,14 @@ function print({ from, path, mark, needed, keyFile, aside }: Done, { json }: Res
       as_of: asOf,
       made_by: mark?.version ?? null,
       encryption_key_ids: needed,
-      encryption_key_file: keyFile,
+      encryption_key_file: hasNewKeys ? encryptionKeyFile(path) : null,
       set_aside: aside,
     });
     return;
   }
   const say = (text: string) => printLine(io.stdout, text);
   say(`${path} is now what ${from} held${asOf === null ? '' : ` as of ${asOf}`}.`);
-  if (keyFile !== null) say(`Its encryption ${namedKeys(needed)} is in ${keyFile}.`);
+  if (hasNewKeys) say(`Its encryption ${namedKeys(needed)} is in ${encryptionKeyFile(path)}.`);
   for (const file of aside) say(`What was there is now ${file}.`);
   say('');
   say('What was done since then is unknown to it:');

@@ -4,12 +4,15 @@ import type { Command } from 'commander';
 import { encryptionKeyFile, loadConfig, loadDatabaseLocation } from '../config.ts';
 import type { CopyReport } from './backup-copy.ts';
 import {
-  configuredKeys,
+  chosenKeys,
   type FoundKeys,
+  type KeySettings,
   missingKeyIds,
   namedKeys,
   neededKeyIds,
-  readKeyFile,
+  olderKeysFile,
+  readKeys,
+  serviceKeys,
   writeKeys,
 } from './backup-key.ts';
 import { CommandError } from './failure.ts';
@@ -65,29 +68,23 @@ export function backupCommand(program: Command, io: Io): void {
           '<url>, or point-in-time recovery; and keep POSTHORN_ENCRYPTION_KEY. docs/backup.md has both ways back',
       );
     }
-    const { encryptionKey } = loadConfig(sources);
-    await backUp(
-      { from: location.path, configured: encryptionKey === null ? [] : [encryptionKey], options },
-      io,
-    );
+    await backUp({ from: location.path, settings: loadConfig(sources), options }, io);
   });
 }
 
 interface Backup {
   from: string;
-  /** The encryption keys of the configuration. */
-  configured: readonly string[];
+  settings: KeySettings;
   options: BackupOptions;
 }
 
-async function backUp({ from, configured, options }: Backup, io: Io): Promise<void> {
+async function backUp({ from, settings, options }: Backup, io: Io): Promise<void> {
   const to = resolve(io.cwd, options.to);
   const keyTo = options.keyTo === undefined ? null : resolve(io.cwd, options.keyTo);
   const force = options.force === true;
   checkPlaces({ from, to, keyTo, force, wantsKey: options.key });
   // Loaded here, so that the other commands start without the database's code.
   const { copyDatabase } = await import('./backup-copy.ts');
-  const fromSettings = configuredKeys(configured);
   let needed: string[] = [];
   let keys: FoundKeys | null = null;
   const progress = progressLine(io);
@@ -101,9 +98,9 @@ async function backUp({ from, configured, options }: Backup, io: Io): Promise<vo
         inspect: (db) => {
           needed = neededKeyIds(db);
           if (needed.length === 0 || !options.key) return;
-          keys = proven(needed, fromSettings ?? readKeyFile(encryptionKeyFile(from)), from);
-          if (keyTo !== null) refuseOtherKeys(readKeyFile(keyTo), keys, force);
-          else if (fromSettings === null) throw undecided(keys);
+          keys = proven(needed, serviceKeys(settings, from), from);
+          if (keyTo !== null) refuseOtherKeys(readKeys(keyTo), needed, force);
+          else if (settings.encryptionKey === null) throw undecided(needed, keys);
         },
         onProgress: progress.show,
       },
@@ -114,7 +111,7 @@ async function backUp({ from, configured, options }: Backup, io: Io): Promise<vo
   }
   // TypeScript doesn't see what `inspect` assigned.
   const found = keys as FoundKeys | null;
-  if (found !== null && keyTo !== null) writeKeys(keyTo, found.text);
+  if (found !== null && keyTo !== null) writeKeys(keyTo, chosenKeys(needed, found));
   print({ from, to, keyTo: found === null ? null : keyTo, report, needed, keys: found }, options, io);
 }
 
@@ -136,7 +133,7 @@ function checkPlaces({ from, to, keyTo, force, wantsKey }: Places): void {
     );
   }
   const own = ['', '-wal', '-shm', '-journal', '.lock'].map((suffix) => real(from) + suffix);
-  own.push(real(encryptionKeyFile(from)));
+  own.push(real(encryptionKeyFile(from)), real(olderKeysFile(encryptionKeyFile(from))));
   for (const [option, place] of [
     ['--to', to],
     ['--key-to', keyTo],
@@ -180,7 +177,7 @@ function proven(needed: readonly string[], found: FoundKeys | null, from: string
   const place =
     found === null
       ? `there is none in ${encryptionKeyFile(from)}`
-      : `${found.place} has ${namedKeys(found.ids)}`;
+      : `${found.place} has ${namedKeys(found.keys.map(({ id }) => id))}`;
   throw new CommandError(
     'failed',
     `the secrets in ${from} need encryption ${namedKeys(missing)}, and ${place}: a backup could not be used without it. ` +
@@ -188,17 +185,17 @@ function proven(needed: readonly string[], found: FoundKeys | null, from: string
   );
 }
 
-function undecided(keys: FoundKeys): CommandError {
+function undecided(needed: readonly string[], keys: FoundKeys): CommandError {
   return new CommandError(
     'usage',
-    `the secrets in the database can't be read without encryption ${namedKeys(keys.ids)}, in ${keys.place} and not in ` +
+    `the secrets in the database can't be read without encryption ${namedKeys(needed)}, in ${keys.place} and not in ` +
       'the backup: copy it with --key-to <file>, to be kept apart from the backup, or say with --no-key that you have it',
   );
 }
 
 /** Each day's backup may write the same keys to the same place, and more of them; but none may go that an older one needs. */
-function refuseOtherKeys(there: FoundKeys | null, keys: FoundKeys, force: boolean): void {
-  const lost = there === null ? [] : missingKeyIds(there.ids, keys);
+function refuseOtherKeys(there: FoundKeys | null, needed: readonly string[], force: boolean): void {
+  const lost = (there?.keys ?? []).map(({ id }) => id).filter((id) => !needed.includes(id));
   if (there === null || lost.length === 0 || force) return;
   throw new CommandError(
     'failed',
