@@ -10,14 +10,13 @@ import {
 } from './queue.ts';
 
 const QUEUE = 'deliveries';
-/** Finished jobs that BullMQ keeps of each kind; older ones are removed as others finish. */
-const FINISHED_KEPT = 1_000;
+/** Jobs that were given up, which BullMQ keeps; older ones are removed as others fail. */
+const FAILED_KEPT = 1_000;
 /** The log of attempts: one stream, capped, since Redis holds it in memory. */
 const ATTEMPTS = 'attempts';
 const ATTEMPTS_KEPT = 100_000;
-/** Jobs a Worker runs at the same time, and Workers (with two connections each) in a process. */
+/** Jobs that run at the same time. */
 const CONCURRENCY = 100;
-const WORKERS = 2;
 /** A lock that outlives the longest attempt threefold, and checks that find a dead worker's jobs soon after it. */
 const LOCK_MS = 15_000;
 const STALLED_CHECK_MS = 5_000;
@@ -29,14 +28,13 @@ const HOUR_MS = 3_600_000;
 const JOB_OPTIONS = {
   attempts: MAX_ATTEMPTS,
   backoff: { type: 'exponential', delay: 5_000, jitter: 0.1 },
-  removeOnComplete: { count: FINISHED_KEPT },
-  removeOnFail: { count: FINISHED_KEPT },
+  removeOnComplete: true,
+  removeOnFail: { count: FAILED_KEPT },
 };
 
 /** Deliveries as jobs of BullMQ on Redis. */
 export function bullmqQueue(redisUrl: string): Queue {
-  const connect = (): Redis =>
-    new Redis(redisUrl, { maxRetriesPerRequest: null, enableAutoPipelining: true });
+  const connect = (): Redis => new Redis(redisUrl, { maxRetriesPerRequest: null });
 
   return {
     // Redis needs no tables; asking it something says early when it isn't there.
@@ -68,38 +66,35 @@ export function bullmqQueue(redisUrl: string): Queue {
 
     consume: async (deliver) => {
       const attempts = connect();
-      const connections = Array.from({ length: WORKERS }, connect);
-      const workers = connections.map(
-        (connection) =>
-          new Worker<Delivery>(
-            QUEUE,
-            async (job) => {
-              const outcome = await deliver(job.data);
-              await attempts.xadd(
-                ATTEMPTS,
-                'MAXLEN',
-                '~',
-                ATTEMPTS_KEPT,
-                '*',
-                ...attemptFields(job.data, outcome),
-              );
-              if (outcome.failure !== null) throw new DeliveryFailed(job.data.endpoint, outcome.failure);
-            },
-            {
-              connection,
-              concurrency: CONCURRENCY,
-              lockDuration: LOCK_MS,
-              stalledInterval: STALLED_CHECK_MS,
-              maxStalledCount: MAX_STALLED,
-            },
-          ),
+      const connection = connect();
+      const worker = new Worker<Delivery>(
+        QUEUE,
+        async (job) => {
+          const outcome = await deliver(job.data);
+          await attempts.xadd(
+            ATTEMPTS,
+            'MAXLEN',
+            '~',
+            ATTEMPTS_KEPT,
+            '*',
+            ...attemptFields(job.data, outcome),
+          );
+          if (outcome.failure !== null) throw new DeliveryFailed(job.data.endpoint, outcome.failure);
+        },
+        {
+          connection,
+          concurrency: CONCURRENCY,
+          lockDuration: LOCK_MS,
+          stalledInterval: STALLED_CHECK_MS,
+          maxStalledCount: MAX_STALLED,
+        },
       );
-      for (const worker of workers) worker.on('error', (error) => console.error(error));
-      await Promise.all(workers.map((worker) => worker.waitUntilReady()));
+      worker.on('error', (error) => console.error(error));
+      await worker.waitUntilReady();
       return {
         close: async () => {
-          await Promise.all(workers.map((worker) => worker.close()));
-          await Promise.all([attempts, ...connections].map((connection) => connection.quit()));
+          await worker.close();
+          await Promise.all([attempts.quit(), connection.quit()]);
         },
       };
     },
@@ -134,7 +129,7 @@ function attemptFields({ endpoint, eventId }: Delivery, outcome: Outcome): (stri
   ];
 }
 
-/** Only the attempts: finished jobs themselves aren't kept beyond a few. */
+/** Only the attempts: the jobs themselves are gone once they are completed. */
 async function fillAttempts(redis: Redis, { finished, endpoints, ...filling }: Filling): Promise<void> {
   const outcome: Outcome = { status: 200, failure: null, startedAt: Date.now(), durationMs: 3 };
   const kept = Math.min(finished, ATTEMPTS_KEPT);

@@ -1,14 +1,16 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
 /**
- * Makes one write of many: whatever is asked for while a write is under way goes into the next one together. The first
- * never waits, so that a single item costs no latency. Each promise settles with the write that carried its item.
+ * Makes one write of many: what is asked for within `lingerMs`, or while a write is under way, goes into one write
+ * together. Each promise settles with the write that carried its item.
  *
  * @example
- * const record = gather((rows: Row[]) => insert(rows), 500);
+ * const record = gather((rows: Row[]) => insert(rows), { mostAWrite: 500, lingerMs: 5 });
  * await record(row);
  */
 export function gather<T>(
   write: (items: T[]) => Promise<void>,
-  mostAWrite: number,
+  { mostAWrite, lingerMs }: { mostAWrite: number; lingerMs: number },
 ): (item: T) => Promise<void> {
   let waiting: { item: T; resolve: () => void; reject: (reason: unknown) => void }[] = [];
   let isWriting = false;
@@ -16,6 +18,7 @@ export function gather<T>(
   async function writeAll(): Promise<void> {
     isWriting = true;
     while (waiting.length > 0) {
+      await sleep(lingerMs);
       const batch = waiting.slice(0, mostAWrite);
       waiting = waiting.slice(mostAWrite);
       try {

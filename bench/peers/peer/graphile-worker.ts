@@ -13,12 +13,20 @@ declare global {
 }
 
 const TASK = 'deliver';
-const POOL = 20;
+const POOL = 10;
 /** Jobs at the same time in a process. */
-const CONCURRENT_JOBS = 100;
+const CONCURRENT_JOBS = 200;
 /** Jobs that are fetched by one query. */
 const LOCAL_QUEUE = 500;
-const ATTEMPTS_A_WRITE = 500;
+/**
+ * A fetch for each notice, and a commit for each completion, would take more of the database than the deliveries do: fetches
+ * that find less than a full queue are this far apart, and completions and attempts are gathered for as long.
+ */
+const REFETCH_MS = 10;
+const COMPLETE_MS = 10;
+const ATTEMPTS = { mostAWrite: 500, lingerMs: 5 };
+/** Notices during the pause between two fetches are dropped, so the next poll has to come soon after it. */
+const POLL_MS = 50;
 
 /** Warnings and errors only: the default writes a line for each job. */
 const logger = new Logger(() => (level, message) => {
@@ -62,10 +70,10 @@ export function graphileWorkerQueue(postgresUrl: string): Queue {
       };
     },
 
-    consume: async (deliver) => {
+    consume: async (deliver, servingSince) => {
       const pool = openPool();
-      await unlockAbandoned(pool);
-      const record = gather((rows: AttemptRow[]) => insertAttempts(pool, rows), ATTEMPTS_A_WRITE);
+      await unlockAbandoned(pool, servingSince);
+      const record = gather((rows: AttemptRow[]) => insertAttempts(pool, rows), ATTEMPTS);
       const runner = await run({
         pgPool: pool,
         logger,
@@ -74,9 +82,17 @@ export function graphileWorkerQueue(postgresUrl: string): Queue {
         preset: {
           worker: {
             concurrentJobs: CONCURRENT_JOBS,
-            localQueue: { size: LOCAL_QUEUE },
-            completeJobBatchDelay: 0,
-            failJobBatchDelay: 0,
+            pollInterval: POLL_MS,
+            localQueue: {
+              size: LOCAL_QUEUE,
+              refetchDelay: {
+                durationMs: REFETCH_MS,
+                threshold: LOCAL_QUEUE - 1,
+                maxAbortThreshold: LOCAL_QUEUE,
+              },
+            },
+            completeJobBatchDelay: COMPLETE_MS,
+            failJobBatchDelay: COMPLETE_MS,
           },
         },
         taskList: {
@@ -117,13 +133,15 @@ export function graphileWorkerQueue(postgresUrl: string): Queue {
 }
 
 /**
- * Frees what a worker that was killed had locked: this is the only one, and otherwise its jobs would wait for four hours.
+ * Frees what was locked before any process of the service was started: by a worker that was killed, whose jobs would
+ * otherwise wait for four hours.
  */
-async function unlockAbandoned(pool: pg.Pool): Promise<void> {
+async function unlockAbandoned(pool: pg.Pool, servingSince: number): Promise<void> {
   const utils: WorkerUtils = await makeWorkerUtils({ pgPool: pool, logger });
   try {
     const { rows } = await pool.query<{ locked_by: string }>(
-      'SELECT DISTINCT locked_by FROM graphile_worker.jobs WHERE locked_by IS NOT NULL',
+      'SELECT DISTINCT locked_by FROM graphile_worker.jobs WHERE locked_at < $1',
+      [new Date(servingSince).toISOString()],
     );
     if (rows.length > 0) await utils.forceUnlockWorkers(rows.map(({ locked_by }) => locked_by));
   } finally {

@@ -33,11 +33,11 @@ async function fill(queue: Queue, { fleetFile, finished, pending }: FillOrder): 
 }
 
 /** Ends in order: no more requests, then no more deliveries. */
-async function serve(queue: Queue, { api, delivers, fleetFile }: ServeOrder): Promise<void> {
+async function serve(queue: Queue, { api, delivers, fleetFile, servingSince }: ServeOrder): Promise<void> {
   const ended = once(process, 'SIGTERM');
   const directory = await readDirectory(fleetFile);
   const closeApi = api === null ? undefined : await serveApi(queue, directory, api);
-  const closeDelivery = delivers ? await serveDelivery(queue, directory) : undefined;
+  const closeDelivery = delivers ? await serveDelivery(queue, directory, servingSince) : undefined;
   tell();
   await ended;
   await closeApi?.();
@@ -58,9 +58,13 @@ async function serveApi(
   };
 }
 
-async function serveDelivery(queue: Queue, directory: Directory): Promise<() => Promise<void>> {
+async function serveDelivery(
+  queue: Queue,
+  directory: Directory,
+  servingSince: number,
+): Promise<() => Promise<void>> {
   const sender = createSender(directory);
-  const consumer = await queue.consume(sender.deliver);
+  const consumer = await queue.consume(sender.deliver, servingSince);
   return async () => {
     await consumer.close();
     await sender.close();

@@ -6,10 +6,14 @@ import { type Delivery, MAX_ATTEMPTS, type Queue } from './queue.ts';
 const QUEUE = 'deliveries';
 /** Connections of a process: enough that commits gather on the server. */
 const POOL = 20;
-/** Jobs of one fetch, which are POSTed together, and fetch loops of a process. */
+/** Jobs of one fetch, which are POSTed together. */
 const BATCH = 50;
-const LOOPS = 6;
-/** The least that pg-boss allows; between full batches it doesn't wait at all. */
+/**
+ * Loops that fetch, spread evenly over the time between two polls: something new is found after a twentieth of it. LISTEN
+ * would find it at once, but a NOTIFY in every insert makes commits wait for each other, and wakes all loops.
+ */
+const LOOPS = 20;
+/** The least that pg-boss allows; after a full batch a loop doesn't wait at all. */
 const POLL_S = 0.5;
 /** Three time-outs of a POST: then a job whose worker died counts as failed, and is tried again. */
 const EXPIRE_S = 15;
@@ -17,12 +21,11 @@ const SUPERVISE_S = 15;
 
 /** Deliveries as jobs of pg-boss on PostgreSQL. */
 export function pgBossQueue(postgresUrl: string): Queue {
-  const open = async (options: { listens: boolean; supervises: boolean }): Promise<PgBoss> => {
+  const open = async ({ supervises }: { supervises: boolean }): Promise<PgBoss> => {
     const boss = new PgBoss({
       connectionString: postgresUrl,
       max: POOL,
-      useListenNotify: options.listens,
-      supervise: options.supervises,
+      supervise: supervises,
       superviseIntervalSeconds: SUPERVISE_S,
       monitorIntervalSeconds: SUPERVISE_S,
       schedule: false,
@@ -35,10 +38,9 @@ export function pgBossQueue(postgresUrl: string): Queue {
 
   return {
     setUp: async () => {
-      const boss = await open({ listens: false, supervises: false });
+      const boss = await open({ supervises: false });
       await boss.createQueue(QUEUE, {
         partition: true,
-        notify: true,
         retryLimit: MAX_ATTEMPTS - 1,
         retryDelay: 5,
         retryBackoff: true,
@@ -49,7 +51,7 @@ export function pgBossQueue(postgresUrl: string): Queue {
     },
 
     produce: async () => {
-      const boss = await open({ listens: false, supervises: false });
+      const boss = await open({ supervises: false });
       return {
         add: async (deliveries) => {
           await boss.insert(
@@ -62,32 +64,35 @@ export function pgBossQueue(postgresUrl: string): Queue {
     },
 
     consume: async (deliver) => {
-      const boss = await open({ listens: true, supervises: true });
+      const boss = await open({ supervises: true });
       const log = new pg.Pool({ connectionString: postgresUrl, max: LOOPS });
-      await boss.work<Delivery>(
-        QUEUE,
-        {
-          batchSize: BATCH,
-          localConcurrency: LOOPS,
-          pollingIntervalSeconds: POLL_S,
-          notifyPollingIntervalSeconds: POLL_S,
-          burstWhenBatchFull: true,
-          perJobResults: true,
-        },
-        async (jobs): Promise<JobResult[]> => {
-          const rows = await Promise.all(
-            jobs.map(async ({ id, data }) => ({ jobId: id, delivery: data, outcome: await deliver(data) })),
-          );
-          await insertAttempts(log, rows);
-          return rows.map(({ jobId, outcome: { failure } }) =>
-            failure === null
-              ? { id: jobId, status: 'completed' }
-              : { id: jobId, status: 'failed', output: { failure } },
-          );
-        },
-      );
+      const startLoop = async (): Promise<void> => {
+        await boss.work<Delivery>(
+          QUEUE,
+          {
+            batchSize: BATCH,
+            pollingIntervalSeconds: POLL_S,
+            burstWhenBatchFull: true,
+            perJobResults: true,
+          },
+          async (jobs): Promise<JobResult[]> => {
+            const rows = await Promise.all(
+              jobs.map(async ({ id, data }) => ({ jobId: id, delivery: data, outcome: await deliver(data) })),
+            );
+            await insertAttempts(log, rows);
+            return rows.map(({ jobId, outcome: { failure } }) =>
+              failure === null
+                ? { id: jobId, status: 'completed' }
+                : { id: jobId, status: 'failed', output: { failure } },
+            );
+          },
+        );
+      };
+      await startLoop();
+      const others = spreadOver(POLL_S * 1000, LOOPS, startLoop);
       return {
         close: async () => {
+          others.stop();
           await boss.stop();
           await log.end();
         },
@@ -126,4 +131,12 @@ async function withClient(connectionString: string, use: (db: pg.Client) => Prom
   } finally {
     await db.end();
   }
+}
+
+/** Starts the second and all further loops at even distances, without holding up what delivers already. */
+function spreadOver(ms: number, count: number, start: () => Promise<void>): { stop(): void } {
+  const timers = Array.from({ length: count - 1 }, (_, index) =>
+    setTimeout(() => void start().catch((error) => console.error(error)), ((index + 1) * ms) / count),
+  );
+  return { stop: () => timers.forEach(clearTimeout) };
 }

@@ -19,6 +19,8 @@ export interface ServeOrder extends Order {
   task: 'serve';
   api: { port: number; apiKey: string } | null;
   delivers: boolean;
+  /** Unix ms at which the benchmark began to start the service: none of its processes is older. */
+  servingSince: number;
 }
 
 /** Make the tables that the queue and the log of attempts need, then end. */

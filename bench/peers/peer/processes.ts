@@ -39,7 +39,13 @@ export async function startPeer(at: PeerSite, layout: Layout, mode: Mode): Promi
   const { site, queue, databaseUrl, databasePid } = at;
   const port = mode === 'deliver' ? null : await site.freePort();
   const apiKey = randomBytes(24).toString('hex');
-  const serve = { task: 'serve', queue, databaseUrl, fleetFile: site.fleetFile } as const;
+  const serve = {
+    task: 'serve',
+    queue,
+    databaseUrl,
+    fleetFile: site.fleetFile,
+    servingSince: Date.now(),
+  } as const;
   const isTogether = mode === 'both' && layout.both === 'together';
   const plans: Plan[] = [];
   if (port !== null) plans.push({ ...serve, api: { port, apiKey }, delivers: isTogether });

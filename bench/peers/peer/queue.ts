@@ -53,7 +53,8 @@ export interface Queue {
   /** Makes tables and the like in an empty database. */
   setUp(): Promise<void>;
   produce(): Promise<Producer>;
-  consume(deliver: Deliver): Promise<Consumer>;
+  /** @param servingSince - Unix ms; what is locked from before it was locked by processes that are gone */
+  consume(deliver: Deliver, servingSince: number): Promise<Consumer>;
   fill(filling: Filling): Promise<void>;
 }
 
