@@ -33,7 +33,7 @@ export interface Layout {
 /**
  * Starts what the mode asks for.
  *
- * @throws Error when a process ends or isn't ready within 30 s; its log is named in it
+ * @throws Error when a process ends or isn't ready within 30 s; the end of its log is in the message
  */
 export async function startPeer(at: PeerSite, layout: Layout, mode: Mode): Promise<Running> {
   const { site, queue, databaseUrl, databasePid } = at;
@@ -101,25 +101,25 @@ interface Started {
 }
 
 function startProcess({ site, name }: PeerSite, plan: Plan, patienceMs = READY_PATIENCE_MS): Started {
-  const logFile = join(site.folder, `${name}.log`);
-  const log = openSync(logFile, 'a', 0o600);
+  const log = openSync(join(site.folder, `${name}.log`), 'a', 0o600);
   try {
     const child = site.spawn(name, MAIN, [], { stdio: ['ignore', log, log, 'ipc'] });
     child.send(plan);
-    return { child, ready: whenReady(child, `${name} (${plan.task}, see ${logFile})`, patienceMs) };
+    const ready = whenReady(child, patienceMs).catch(async (error: unknown) => {
+      throw new Error(`${name}: its process for ${plan.task} ${String(error)}\n${await site.logTail(name)}`);
+    });
+    return { child, ready };
   } finally {
     closeSync(log);
   }
 }
 
-function whenReady(child: ChildProcess, what: string, patienceMs: number): Promise<void> {
+/** Rejects with what happened instead, as the end of a sentence. */
+function whenReady(child: ChildProcess, patienceMs: number): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const patience = setTimeout(
-    () => reject(new Error(`${what} was not ready within ${patienceMs / 1000} s`)),
-    patienceMs,
-  );
+  const patience = setTimeout(() => reject(`was not ready within ${patienceMs / 1000} s`), patienceMs);
   child.once('message', (message: Ready) => message.ready && resolve());
-  child.once('error', reject);
-  child.once('exit', (code, signal) => reject(new Error(`${what} ended with ${signal ?? code}`)));
+  child.once('error', (error) => reject(`could not be started: ${error.message}`));
+  child.once('exit', (code, signal) => reject(`ended with ${signal ?? code}`));
   return promise.finally(() => clearTimeout(patience));
 }
