@@ -80,21 +80,26 @@ async function publishByTheClock(
   const total = Math.floor((pace.perSecond * pace.forMs) / 1000);
   const free = [...connections];
   const underWay = new Set<Promise<void>>();
-  while (log.sent < total) {
+  let failure: unknown;
+  while (log.sent < total && failure === undefined) {
     const due = Math.min(total, Math.floor(((preciseNow() - log.startedAt) * pace.perSecond) / 1000) + 1);
     while (log.sent < due) {
       const connection = free.pop();
       if (connection === undefined) break;
-      const done = connection.publishNext().then(() => {
-        underWay.delete(done);
-        if (connection.isOpen) free.push(connection);
-      });
+      const done = connection
+        .publishNext()
+        .then(() => connection.isOpen && free.push(connection))
+        .catch((error: unknown) => {
+          failure = error;
+        })
+        .then(() => void underWay.delete(done));
       underWay.add(done);
     }
     if (free.length + underWay.size === 0) throw new Error('every connection is broken');
     await sleep(STEADY_STEP_MS);
   }
-  await Promise.all(underWay);
+  if (failure === undefined) await Promise.all(underWay);
+  if (failure !== undefined) throw failure;
 }
 
 /** What was sent and answered, by the event's number. */

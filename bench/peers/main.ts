@@ -28,7 +28,7 @@ async function main(): Promise<number> {
   if (options.systems.some((name) => PEER_NAMES.includes(name))) installPeers();
   if (options.systems.some((name) => REDIS_PEER.test(name))) installRedis();
 
-  const site = await RunSite.open();
+  const site = await RunSite.open(options.revision);
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.once(signal, () => {
       console.error(`bench: ${signal}: cleaning up`);

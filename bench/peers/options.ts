@@ -12,6 +12,8 @@ export interface Options {
   json: string | null;
   /** Files of earlier runs whose samples are counted too. */
   add: string[];
+  /** Of Posthorn; null: the working tree. */
+  revision: string | null;
   help: boolean;
 }
 
@@ -26,6 +28,7 @@ export function parseOptions(args: readonly string[]): Options {
       rounds: { type: 'string' },
       json: { type: 'string' },
       add: { type: 'string', multiple: true, default: [] },
+      revision: { type: 'string' },
       help: { type: 'boolean', short: 'h', default: false },
     },
   });
@@ -38,6 +41,7 @@ export function parseOptions(args: readonly string[]): Options {
     rounds: values.rounds === undefined ? null : wholeNumber('--rounds', values.rounds),
     json: values.json ?? null,
     add: values.add,
+    revision: values.revision ?? null,
     help: values.help,
   };
 }
@@ -80,6 +84,7 @@ Everything runs on 127.0.0.1, in a folder that is gone afterwards. Only Linux co
                    as fit into three minutes
   --json FILE      also write every sample
   --add FILE       count the samples of an earlier run of the same form too; can be repeated
+  --revision REV   measure Posthorn as of a git revision, such as HEAD, instead of the working tree
   -h, --help       this
 
 ${measures.join('\n')}

@@ -4,7 +4,7 @@
  */
 import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
-import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { type RunName, sealedEventNumber } from './events.ts';
 import { headerOf, MessageReader, requestPath } from './http-bytes.ts';
 import { answerOrders, preciseNow } from './wire.ts';
@@ -64,6 +64,8 @@ export class Receiver {
   #arrivedAt = new Float64Array(0);
   #counts = { arrived: 0, duplicates: 0, signaturesChecked: 0, wrongSignatures: 0, strays: 0 };
   #firstStray: string | null = null;
+  readonly #sockets = new Set<Socket>();
+  #server: Server | undefined;
   #awaited: { arrivals: number; reached(): void } | undefined;
 
   carryOut(order: ReceiverOrder): unknown {
@@ -86,8 +88,15 @@ export class Receiver {
     return { arrivedAt: this.#arrivedAt, ...this.#counts, firstStray: this.#firstStray };
   }
 
+  /** Ends it; what is under way is cut off. */
+  close(): void {
+    this.#server?.close();
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
   async #listen(): Promise<number> {
     const server = createServer({ noDelay: true }, (socket) => this.#serve(socket));
+    this.#server = server;
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     return (server.address() as AddressInfo).port;
@@ -118,6 +127,8 @@ export class Receiver {
       const behaviour = this.take(head, body);
       if (behaviour !== 'hang') socket.write(ANSWERS[behaviour]);
     });
+    this.#sockets.add(socket);
+    socket.on('close', () => this.#sockets.delete(socket));
     socket.on('error', () => socket.destroy());
     socket.on('data', (chunk: Buffer) => {
       try {

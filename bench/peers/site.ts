@@ -6,6 +6,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Guard, killGroup } from './guard.ts';
 import { PostgresServer } from './postgres.ts';
 import type { Postgres, Site } from './system.ts';
 
@@ -16,17 +17,23 @@ const LOG_TAIL_CHARACTERS = 2000;
 export class RunSite implements Site {
   readonly folder: string;
   readonly fleetFile: string;
+  readonly #guard: Guard;
   readonly #children = new Set<ChildProcess>();
   #postgres: Promise<PostgresServer> | undefined;
   #isRemoved = false;
 
-  private constructor(folder: string) {
+  readonly revision: string | null;
+
+  private constructor(folder: string, revision: string | null) {
     this.folder = folder;
+    this.revision = revision;
+    this.#guard = new Guard(folder);
     this.fleetFile = join(folder, 'fleet.json');
   }
 
-  static async open(): Promise<RunSite> {
-    return new RunSite(await mkdtemp(join(tmpdir(), 'posthorn-bench-')));
+  /** @param revision - of Posthorn; null: the working tree */
+  static async open(revision: string | null = null): Promise<RunSite> {
+    return new RunSite(await mkdtemp(join(tmpdir(), 'posthorn-bench-')), revision);
   }
 
   spawn(
@@ -49,6 +56,7 @@ export class RunSite implements Site {
         env: { ...process.env, ...env },
       });
       this.#children.add(child);
+      this.#guard.watch(child);
       child.once('exit', () => this.#children.delete(child));
       return child;
     } finally {
@@ -56,7 +64,6 @@ export class RunSite implements Site {
     }
   }
 
-  /** The end of what a process of that name wrote, for messages. */
   async logTail(name: string): Promise<string> {
     const text = await readFile(join(this.folder, `${name}.log`), 'utf8').catch(() => '');
     return text.slice(-LOG_TAIL_CHARACTERS).trim();
@@ -86,10 +93,13 @@ export class RunSite implements Site {
   async remove(): Promise<void> {
     if (this.#isRemoved) return;
     this.#isRemoved = true;
-    await Promise.all([...this.#children].map((child) => endProcess(child, 'SIGKILL')));
+    const children = [...this.#children];
+    for (const { pid } of children) if (pid !== undefined) killGroup(pid);
+    await Promise.all(children.map((child) => endProcess(child, 'SIGKILL')));
     const postgres = await this.#postgres?.catch(() => undefined);
     await postgres?.remove();
     await rm(this.folder, { recursive: true, force: true, maxRetries: 5 });
+    this.#guard.release();
   }
 }
 

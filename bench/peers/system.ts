@@ -86,6 +86,10 @@ export interface Site {
    * unless `stdio` is given; the environment is this process's with `env` added.
    */
   spawn(name: string, command: string, args: readonly string[], options?: SpawnOptions): ChildProcess;
+  /** The end of what a process of that name wrote, for messages. */
+  logTail(name: string): Promise<string>;
+  /** The git revision of Posthorn that is measured; null: the working tree. */
+  revision: string | null;
   /** A port on 127.0.0.1 that nobody listens on. */
   freePort(): Promise<number>;
   /** The PostgreSQL server that all systems of the run share, started at the first call. */

@@ -2,6 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import type { Fleet, Mode, Postgres, Running, Site, System } from '../system.ts';
 import { PosthornApi } from './posthorn-api.ts';
+import { fillPosthorn } from './posthorn-fill.ts';
+import { openPostgresCopier } from './posthorn-fill-postgres.ts';
 import {
   endAll,
   makeOperatorKey,
@@ -20,6 +22,8 @@ const TWO_PROCESSES: Roles = { ingest: ['api'], deliver: ['worker'], both: ['api
 interface State {
   site: Site;
   postgres: Postgres;
+  url: string;
+  fleet: Fleet;
   key: string;
   env: Record<string, string>;
 }
@@ -68,17 +72,28 @@ function onPostgres(name: string, roles: Roles, processes: string): System {
     async setUp(site: Site, fleet: Fleet) {
       const postgres = await site.postgres();
       const key = makeOperatorKey();
+      const url = await postgres.createDatabase(database);
       const env = {
-        POSTHORN_DATABASE_URL: await postgres.createDatabase(database),
+        POSTHORN_DATABASE_URL: url,
         POSTHORN_ENCRYPTION_KEY: randomBytes(32).toString('base64'),
       };
-      state = { site, postgres, key, env };
+      state = { site, postgres, url, fleet, key, env };
       const { port, stop } = await start('ingest');
       const api = new PosthornApi(port ?? 0, key);
       await api.createFleet(fleet).finally(() => api.close());
       await stop();
     },
     start,
+    async fill(counts) {
+      if (state === undefined) throw new Error(`${name}: fill before setUp`);
+      const { fleet, url } = state;
+      await fillPosthorn(
+        counts,
+        fleet,
+        () => start('both'),
+        () => openPostgresCopier(url),
+      );
+    },
     async tearDown() {
       await endAll(started, 'SIGKILL');
       started = [];

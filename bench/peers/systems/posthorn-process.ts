@@ -56,7 +56,8 @@ export async function startPosthorn(
   try {
     while (!(await api.isReady())) {
       if (child.exitCode !== null || child.signalCode !== null) {
-        throw new Error(`posthorn serve ended with ${child.signalCode ?? child.exitCode}`);
+        const ended = `posthorn serve ended with ${child.signalCode ?? child.exitCode}`;
+        throw new Error(`${ended}:\n${await site.logTail(name)}`);
       }
       if (performance.now() > endAt) throw new Error('posthorn serve was not ready within 30 s');
       await sleep(LOOK_EVERY_MS);

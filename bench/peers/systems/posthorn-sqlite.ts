@@ -3,6 +3,8 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Fleet, Mode, Running, Site, System } from '../system.ts';
 import { PosthornApi } from './posthorn-api.ts';
+import { fillPosthorn } from './posthorn-fill.ts';
+import { openSqliteCopier } from './posthorn-fill-sqlite.ts';
 import {
   endAll,
   makeOperatorKey,
@@ -16,6 +18,8 @@ const NAME = 'posthorn-sqlite';
 interface State {
   site: Site;
   folder: string;
+  file: string;
+  fleet: Fleet;
   key: string;
   env: Record<string, string>;
 }
@@ -55,13 +59,24 @@ export function posthornSqlite(): System {
       await rm(folder, { recursive: true, force: true });
       await mkdir(folder);
       const key = makeOperatorKey();
-      state = { site, folder, key, env: { POSTHORN_DATABASE_URL: `sqlite:${join(folder, 'posthorn.db')}` } };
+      const file = join(folder, 'posthorn.db');
+      state = { site, folder, file, fleet, key, env: { POSTHORN_DATABASE_URL: `sqlite:${file}` } };
       const { port, stop } = await start('ingest');
       const api = new PosthornApi(port ?? 0, key);
       await api.createFleet(fleet).finally(() => api.close());
       await stop();
     },
     start,
+    async fill(counts) {
+      if (state === undefined) throw new Error(`${NAME}: fill before setUp`);
+      const { fleet, file } = state;
+      await fillPosthorn(
+        counts,
+        fleet,
+        () => start('both'),
+        () => openSqliteCopier(file),
+      );
+    },
     async tearDown() {
       await running?.kill();
       running = undefined;
