@@ -1,6 +1,7 @@
 /** What PostgreSQL's history does besides what every store must do: it lies in partitions by day, which go as a whole. */
 import assert from 'node:assert/strict';
 import { after, describe, it, type TestContext } from 'node:test';
+import { serviceActor } from '../src/first-start.ts';
 import { grantPublish } from '../src/store/postgres/grants.ts';
 import type { Store } from '../src/store/store.ts';
 import { PostgresEngine, type PostgresTestDatabase } from './support/postgres-store.ts';
@@ -376,7 +377,7 @@ describe('store: PostgreSQL, the days of the history', () => {
     await database.query(`CREATE ROLE ${role}`);
     try {
       await database.query(`GRANT CREATE ON DATABASE ${database.name} TO ${role}`);
-      await grantPublish(database.url, role);
+      await grantPublish(database.url, role, serviceActor('a test'));
       await database.query('BEGIN');
       await database.query(`SET LOCAL ROLE ${role}`);
       await database.query('CREATE SCHEMA theirs');

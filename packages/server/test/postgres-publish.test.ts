@@ -7,6 +7,7 @@ import pg from 'pg';
 import { parseJson } from '../src/json.ts';
 import type { JsonObject } from '../src/model.ts';
 import { type SealContext, sealEvent } from '../src/publish.ts';
+import { serviceActor } from '../src/first-start.ts';
 import { grantPublish } from '../src/store/postgres/grants.ts';
 import type { Store } from '../src/store/store.ts';
 import { callCli } from './cli/harness.ts';
@@ -763,7 +764,7 @@ describe('a role that may publish', () => {
     const quoted = pg.escapeIdentifier(role);
     await database.database.query(`CREATE ROLE ${quoted} LOGIN PASSWORD 'publisher'`);
     await database.database.query(`GRANT CREATE ON DATABASE ${database.database.name} TO ${quoted}`);
-    await grantPublish(database.database.url, role);
+    await grantPublish(database.database.url, role, serviceActor('a test'));
     const own = new URL(database.database.url);
     own.username = encodeURIComponent(role);
     own.password = 'publisher';

@@ -4,6 +4,7 @@ import { access, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { dataFolder, encryptionKeyFile } from '../config.ts';
 import { formatBytes } from '../config-values.ts';
+import { olderKeysFile } from '../key-file.ts';
 import { appliedMigrations, knownSchemaVersion, openDatabase } from '../store/sqlite/database.ts';
 
 export interface Check {
@@ -130,16 +131,29 @@ export async function checkEncryptionKey(databasePath: string, key: string | nul
     }
     return { check, status: 'skipped', detail: `${file} is made at the first start`, fix: null };
   }
-  if ((mode & 0o077) !== 0 && process.platform !== 'win32') {
-    const shown = (mode & 0o777).toString(8);
+  for (const [path, bits] of [
+    [file, mode],
+    [olderKeysFile(file), await modeOf(olderKeysFile(file))],
+  ] as const) {
+    if ((bits & 0o077) === 0 || process.platform === 'win32') continue;
+    const shown = (bits & 0o777).toString(8);
     return {
       check,
       status: 'wrong',
-      detail: `${file} has mode ${shown}: others can read it`,
-      fix: `chmod 600 ${file}`,
+      detail: `${path} has mode ${shown}: others can read it`,
+      fix: `chmod 600 ${path}`,
     };
   }
   return { check, status: 'ok', detail: `${file}, for its owner alone`, fix: null };
+}
+
+/** 0 for a file that isn't there. */
+async function modeOf(path: string): Promise<number> {
+  try {
+    return (await stat(path)).mode;
+  } catch {
+    return 0;
+  }
 }
 
 const CLOCK_TOLERANCE_MS = 5 * 60_000;

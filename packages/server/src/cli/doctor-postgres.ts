@@ -27,10 +27,12 @@ export interface PostgresToCheck {
   poolSize: number;
   /** Base64. */
   encryptionKey: string | null;
+  olderEncryptionKeys: readonly string[];
 }
 
 /** Reachable, fit for Posthorn, up to date, usable by this user, in time with this machine, and able to tell nodes of changes. */
-export async function checkPostgres({ url, poolSize, encryptionKey }: PostgresToCheck): Promise<Check[]> {
+export async function checkPostgres(database: PostgresToCheck): Promise<Check[]> {
+  const { url, poolSize } = database;
   const shown = formatDatabaseUrl({ engine: 'postgres', url });
   let pool: PostgresPool;
   try {
@@ -57,7 +59,7 @@ export async function checkPostgres({ url, poolSize, encryptionKey }: PostgresTo
     const schema = await checkSchema(url);
     const rights = await checkRights(pool, schema.status !== 'skipped');
     checks.push(schema, rights);
-    if (schema.status === 'ok' && rights.status === 'ok') checks.push(await checkKey(pool, encryptionKey));
+    if (schema.status === 'ok' && rights.status === 'ok') checks.push(await checkKeys(pool, database));
     checks.push(
       await checkDatabaseClock(pool),
       await checkNotices(pool),
@@ -145,19 +147,42 @@ async function checkRights(pool: PostgresPool, hasSchema: boolean): Promise<Chec
   );
 }
 
-async function checkKey(pool: PostgresPool, encryptionKey: string | null): Promise<Check> {
+async function checkKeys(
+  pool: PostgresPool,
+  { encryptionKey, olderEncryptionKeys }: PostgresToCheck,
+): Promise<Check> {
   const check = 'encryption key';
-  const [row] = await pool.query<{ value: string }>(
+  const [active] = await pool.query<{ value: string }>(
     `SELECT value FROM posthorn.meta WHERE name = 'encryption_key_id'`,
   );
-  if (encryptionKey === null || row === undefined) return ok(check, 'from the configuration');
-  const { keyId } = new Vault(parseEncryptionKey(encryptionKey));
-  if (keyId === row.value) return ok(check, `${keyId}, with which the data was written`);
-  return wrong(
-    check,
-    `is ${keyId}, but the data was written with ${row.value}`,
-    'give every node the key that belongs to the data, as POSTHORN_ENCRYPTION_KEY',
-  );
+  if (encryptionKey === null || active === undefined) return ok(check, 'from the configuration');
+  const needed = await pool.query<{ id: string }>('SELECT key_id AS id FROM posthorn.encryption_key');
+  const vault = new Vault(parseEncryptionKey(encryptionKey), {
+    older: olderEncryptionKeys.map(parseEncryptionKey),
+  });
+  if (!vault.knows(active.value)) {
+    return wrong(
+      check,
+      `is ${vault.keyId}, but the data was written with ${active.value}`,
+      'give every node the key that belongs to the data, as POSTHORN_ENCRYPTION_KEY',
+    );
+  }
+  const missing = needed.map(({ id }) => id).filter((id) => !vault.knows(id));
+  if (missing.length > 0) {
+    return wrong(
+      check,
+      `some of the data is still encrypted with ${missing.join(' and ')}`,
+      'give it as POSTHORN_ENCRYPTION_KEY_OLD until posthorn secrets status shows it no more',
+    );
+  }
+  if (vault.keyId !== active.value) {
+    return warning(
+      check,
+      `${vault.keyId} is configured, but ${active.value} is in use`,
+      'run posthorn secrets rotate-key when every node was started with both',
+    );
+  }
+  return ok(check, `${vault.keyId}, with which the data was written`);
 }
 
 /** The middle of the way there and back is taken for the moment at which the server looked at its clock. */

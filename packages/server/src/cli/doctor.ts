@@ -62,7 +62,7 @@ async function runChecks(options: DoctorOptions, io: Io): Promise<Check[]> {
     return [...checks, ...mistakes];
   }
   checks.push({ check: 'configuration', status: 'ok', detail: 'every setting is valid', fix: null });
-  const { database, databasePoolSize: poolSize, encryptionKey } = config;
+  const { database, databasePoolSize: poolSize, encryptionKey, olderEncryptionKeys } = config;
   if (database.engine === 'sqlite') {
     checks.push(await look.checkDataFolder(database.path));
     checks.push(await look.checkDiskSpace(database.path));
@@ -70,7 +70,9 @@ async function runChecks(options: DoctorOptions, io: Io): Promise<Check[]> {
     checks.push(...(await look.checkDatabase(database.path, io.now())));
   } else {
     const { checkPostgres } = await import('./doctor-postgres.ts');
-    checks.push(...(await checkPostgres({ url: database.url, poolSize, encryptionKey })));
+    checks.push(
+      ...(await checkPostgres({ url: database.url, poolSize, encryptionKey, olderEncryptionKeys })),
+    );
   }
   checks.push(await checkServer(config, options, io));
   return checks;

@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { ConfigError } from '../config.ts';
 import { PosthornError } from '../errors.ts';
 import { accountCommand } from './account.ts';
+import { auditCommand } from './audit.ts';
 import { backupCommand } from './backup.ts';
 import { restoreCommand } from './backup-restore.ts';
 import { deliveriesCommand } from './deliveries.ts';
@@ -17,6 +18,7 @@ import { printLine } from './output.ts';
 import { publishCommand } from './publish.ts';
 import { readyCommand } from './ready.ts';
 import { replayCommand } from './replay.ts';
+import { secretsCommand } from './secrets.ts';
 import { serveCommand } from './serve.ts';
 import { packageVersion } from './version.ts';
 
@@ -55,6 +57,8 @@ function buildProgram(io: Io): Command {
   replayCommand(program, io);
   accountCommand(program, io);
   keyCommand(program, io);
+  secretsCommand(program, io);
+  auditCommand(program, io);
   doctorCommand(program, io);
   readyCommand(program, io);
   return withExamples(

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { loadDatabaseLocation } from '../config.ts';
 import { type DatabaseLocation, formatDatabaseUrl } from '../config-database.ts';
+import type { AuditActor } from '../model.ts';
 import type { MigrationReport } from '../store/migrate.ts';
 import { CommandError } from './failure.ts';
 import type { Io } from './io.ts';
@@ -65,7 +66,7 @@ export function migrateCommand(program: Command, io: Io): void {
     const database = location.engine === 'sqlite' ? location.path : formatDatabaseUrl(location);
     if (role !== undefined && location.engine === 'postgres') {
       const { grantPublish } = await import('../store/postgres/grants.ts');
-      await grantPublish(location.url, role);
+      await grantPublish(location.url, role, commandActor('posthorn migrate --grant-publish'));
     }
     if (json) {
       const granted = role === undefined ? {} : { granted_publish: role };
@@ -80,6 +81,11 @@ export function migrateCommand(program: Command, io: Io): void {
     );
     if (role !== undefined) printLine(io.stdout, `The role ${role} may publish by SQL.`);
   });
+}
+
+/** In whose name a command changes the database itself. */
+function commandActor(via: string): AuditActor {
+  return { kind: 'command', keyId: null, username: null, via, requestId: null, remoteAddress: null };
 }
 
 /** The engines' code is loaded here, so that the other commands start without it. */

@@ -92,3 +92,34 @@ export interface ReplayData {
   matched: number;
   done: number;
 }
+
+export interface AuditEntryData {
+  audit_id: string;
+  at: number;
+  actor: string;
+  key_id: string | null;
+  key_account: string | null;
+  via: string;
+  request_id: string | null;
+  remote_address: string | null;
+  action: string;
+  target_type: string;
+  target: string;
+  account: string | null;
+  before: Record<string, unknown> | null;
+  after: Record<string, unknown> | null;
+}
+
+export interface AuditPage {
+  entries: AuditEntryData[];
+  next_cursor: string | null;
+}
+
+export interface EncryptionKeysData {
+  state: 'idle' | 'running';
+  active_key_id: string;
+  next_key_id: string | null;
+  makes_key: boolean;
+  keys: { key_id: string; active: boolean; values: number }[];
+  remaining: number;
+}

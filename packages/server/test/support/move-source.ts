@@ -73,7 +73,7 @@ class Filling {
   async run(): Promise<SourceNames> {
     const store = this.#store;
     const clock = this.#clock;
-    await store.initMeta('encryption_key_id', 'a1b2c3d4');
+    await store.announceEncryptionKeys(['a1b2c3d4'], 'a1b2c3d4');
     const keys = await this.#operatorKeys();
     await this.#eventTypes();
 
@@ -83,6 +83,10 @@ class Filling {
       clock.advance(SECOND_MS);
       await store.createAccount({ username, metadata: null });
     }
+    const operator = { kind: 'key', keyId: 'key_op', username: null, via: 'PATCH /v2/account/:username' } as const;
+    await store
+      .as({ ...operator, requestId: 'req_1', remoteAddress: '2001:db8::1' })
+      .updateAccount('busy', { metadata: { plan: WITH_NUL, odd: ODD, deep: { list: [1, 2.5, null] } } });
     keys.push(await this.#key('busy', { name: WITH_NUL }));
     keys.push(await this.#key('asleep', {}));
     keys.push(await this.#key('deleted', {}));

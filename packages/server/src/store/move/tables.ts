@@ -90,6 +90,13 @@ export const MOVED_TABLES: readonly MovedTable[] = [
     where: `name <> '${MARK}'`,
   },
   {
+    name: 'encryption_key',
+    from: 'encryption_key t',
+    key: ['key_id'],
+    id: ['key_id'],
+    columns: columnsOf({ key_id: 'text', since: 'integer' }),
+  },
+  {
     name: 'account',
     from: 'account t',
     key: ['username'],
@@ -304,6 +311,29 @@ export const MOVED_TABLES: readonly MovedTable[] = [
       done: 'integer',
       position: { kind: 'text', sql: POSITION },
       created_at: 'integer',
+    }),
+  },
+  {
+    name: 'audit',
+    from: 'audit t',
+    key: ['seq'],
+    id: ['audit_id'],
+    // Numbered anew, in their order.
+    columns: columnsOf({
+      audit_id: 'text',
+      at: 'integer',
+      actor: 'text',
+      key_id: 'text',
+      key_account: 'text',
+      via: 'text',
+      request_id: 'text',
+      remote_address: 'text',
+      action: 'text',
+      target_type: 'text',
+      target: 'text',
+      account: 'text',
+      before: 'text',
+      after: 'text',
     }),
   },
 ];

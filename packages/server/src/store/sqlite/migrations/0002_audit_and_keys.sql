@@ -2,7 +2,7 @@
 
 -- One line a change, written in the change's own transaction. What an account was stays when the account goes.
 CREATE TABLE audit (
-  seq            INTEGER PRIMARY KEY AUTOINCREMENT,
+  seq            INTEGER PRIMARY KEY,
   audit_id       TEXT NOT NULL,
   at             INTEGER NOT NULL,
   actor          TEXT NOT NULL CHECK (actor IN ('key', 'command', 'service')),
