@@ -8,11 +8,16 @@ import {
   bodySignature,
   createSecret,
   isSecret,
+  KeyRing,
+  type SignatureInput,
   signatureHeaders,
   standardSignature,
 } from '../src/delivery/sign.ts';
 
 const SECRET = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
+
+const ring = new KeyRing();
+const headersOf = (input: SignatureInput) => signatureHeaders(input, ring);
 
 /** The verifiers refuse old timestamps by the real clock. */
 const nowSeconds = (): number => Math.floor(Date.now() / 1000);
@@ -58,7 +63,7 @@ describe('the headers of an attempt', () => {
   const body = Buffer.from('{"event_id":"evt_1","event":"generated_video_success","timestamp":1,"data":{}}');
 
   test('are the four of the wire contract, all of them text', () => {
-    const headers = signatureHeaders({
+    const headers = headersOf({
       secret: SECRET,
       eventId: 'evt_1',
       timestampSeconds: 1700000000,
@@ -74,7 +79,7 @@ describe('the headers of an attempt', () => {
 
   test('carry both signatures during an overlap, the new one first, and the new one alone in x-webhook-signature', () => {
     const previousSecret = createSecret();
-    const headers = signatureHeaders({
+    const headers = headersOf({
       secret: SECRET,
       previousSecret,
       eventId: 'evt_1',
@@ -90,7 +95,7 @@ describe('the headers of an attempt', () => {
 
   test('carry one signature when there is no previous secret', () => {
     for (const previousSecret of [null, undefined]) {
-      const headers = signatureHeaders({
+      const headers = headersOf({
         secret: SECRET,
         previousSecret,
         eventId: 'evt_1',
@@ -98,6 +103,19 @@ describe('the headers of an attempt', () => {
         body,
       });
       assert.doesNotMatch(headers['webhook-signature'], / /);
+    }
+  });
+
+  test('are the same from kept keys and from keys that were pushed out and made anew', () => {
+    const small = new KeyRing(2);
+    const secrets = [SECRET, createSecret(), createSecret(), SECRET, SECRET];
+    for (const secret of secrets) {
+      const headers = signatureHeaders({ secret, eventId: 'evt_1', timestampSeconds: 1, body }, small);
+      assert.equal(headers['x-webhook-signature'], createHmac('sha256', secret).update(body).digest('hex'));
+      const key = Buffer.from(secret.slice('whsec_'.length), 'base64');
+      const mac = createHmac('sha256', key).update('evt_1.1.').update(body).digest('base64');
+      assert.equal(headers['webhook-signature'], `v1,${mac}`);
+      assert.ok(small.size <= 2);
     }
   });
 
@@ -123,7 +141,7 @@ for (const [name, Webhook] of [
       fc.assert(
         fc.property(event, ({ secret, eventId, data }) => {
           const text = JSON.stringify({ event_id: eventId, data });
-          const headers = signatureHeaders({
+          const headers = headersOf({
             secret,
             eventId,
             timestampSeconds: nowSeconds(),
@@ -139,7 +157,7 @@ for (const [name, Webhook] of [
       fc.assert(
         fc.property(event, ({ secret, previousSecret, eventId, data }) => {
           const text = JSON.stringify(data);
-          const headers = signatureHeaders({
+          const headers = headersOf({
             secret,
             previousSecret,
             eventId,
@@ -156,7 +174,7 @@ for (const [name, Webhook] of [
 
     test('refuses another body, id or timestamp', () => {
       const body = Buffer.from('{"a":1}');
-      const headers = signatureHeaders({
+      const headers = headersOf({
         secret: SECRET,
         eventId: 'evt_1',
         timestampSeconds: nowSeconds(),

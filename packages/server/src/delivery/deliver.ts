@@ -4,7 +4,7 @@ import type { Attempt } from '../model.ts';
 import type { Lease, LeasedEndpoint, Settlement } from '../store/store.ts';
 import { decide } from './outcome.ts';
 import type { Requester, RequestResult } from './request.ts';
-import { signatureHeaders } from './sign.ts';
+import { type KeyRing, signatureHeaders } from './sign.ts';
 
 /** Opens what the vault sealed for an endpoint. Both may throw. */
 export interface Opener {
@@ -15,6 +15,7 @@ export interface Opener {
 export interface DeliverContext {
   requester: Requester;
   open: Opener;
+  ring: KeyRing;
   clock: Clock;
   /** `Posthorn-Webhook/<version>`. */
   userAgent: string;
@@ -77,8 +78,13 @@ export async function deliver(
     jitter: context.jitter,
     random: clock.random(),
   });
-  const { username, deliveryId, token } = lease;
-  return { username, deliveryId, token, attempt, ...decision };
+  return {
+    username: lease.username,
+    deliveryId: lease.deliveryId,
+    token: lease.token,
+    attempt,
+    ...decision,
+  };
 }
 
 function prepare(lease: Lease, context: DeliverContext, now: number): Prepared {
@@ -86,19 +92,27 @@ function prepare(lease: Lease, context: DeliverContext, now: number): Prepared {
   const { open } = context;
   const { endpointId } = endpoint;
   const body = Buffer.from(event.body, 'utf8');
-  const own = {
-    'content-type': 'application/json',
-    'user-agent': context.userAgent,
-    'x-webhook-event': event.event,
-    ...signatureHeaders({
+  const signatures = signatureHeaders(
+    {
       secret: open.secret(endpointId, endpoint.secret),
       previousSecret: previousSecret(endpoint, open, now),
       eventId: event.eventId,
       timestampSeconds: toSeconds(now),
       body,
-    }),
+    },
+    context.ring,
+  );
+  const own = {
+    'content-type': 'application/json',
+    'user-agent': context.userAgent,
+    'x-webhook-event': event.event,
+    'x-webhook-signature': signatures['x-webhook-signature'],
+    'webhook-id': signatures['webhook-id'],
+    'webhook-timestamp': signatures['webhook-timestamp'],
+    'webhook-signature': signatures['webhook-signature'],
   };
-  const custom = endpoint.headers === null ? {} : open.headers(endpointId, endpoint.headers);
+  if (endpoint.headers === null) return { body, headers: own, loggedHeaders: own };
+  const custom = open.headers(endpointId, endpoint.headers);
   // Lower case, so that a custom header can't stand beside one of ours in another spelling.
   const names = Object.keys(custom).map((name) => [name, name.toLowerCase()] as const);
   return {
@@ -137,14 +151,18 @@ function attemptOf(
   requestHeaders: Record<string, string>,
   result: RequestResult,
 ): Attempt {
-  const { retryAfter: _retryAfter, durationMs, ...rest } = result;
   return {
     number: lease.attempts + 1,
     startedAt,
-    durationMs: Math.max(0, Math.round(durationMs)),
-    ...rest,
+    durationMs: Math.max(0, Math.round(result.durationMs)),
+    outcome: result.outcome,
+    httpStatus: result.httpStatus,
+    error: result.error,
     url: lease.endpoint.url,
     requestHeaders,
+    responseHeaders: result.responseHeaders,
+    responseBody: result.responseBody,
+    responseTruncated: result.responseTruncated,
     manual: lease.manual,
   };
 }

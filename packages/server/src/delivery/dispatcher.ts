@@ -20,6 +20,7 @@ import type {
 import { deliver, type DeliverContext, type Opener } from './deliver.ts';
 import { Lanes } from './lanes.ts';
 import type { Requester } from './request.ts';
+import { KeyRing } from './sign.ts';
 import { StoreClock } from './store-clock.ts';
 
 const LEASE_MS = 90_000;
@@ -170,6 +171,7 @@ export class Dispatcher {
     this.#context = {
       requester,
       open,
+      ring: new KeyRing(),
       clock,
       userAgent,
       scheduleMs: settings.retryScheduleMs,
@@ -336,7 +338,9 @@ export class Dispatcher {
     held.state = 'running';
     try {
       const settlement = await deliver(held.lease, this.#context, this.#abort.signal);
-      held.settlement = { ...settlement, token: held.lease.token };
+      // The lease may have been given anew meanwhile.
+      settlement.token = held.lease.token;
+      held.settlement = settlement;
       held.state = 'settling';
       this.#outbox.push(held);
     } catch (error) {
