@@ -77,8 +77,9 @@ describe('a node on PostgreSQL', () => {
          INSERT INTO posthorn.node (name, seen_at)
          VALUES ('other', clock_timestamp() - $1 * interval '1 second') RETURNING node_id)
        INSERT INTO posthorn.queue (username, delivery_id, endpoint_id, event_id, event, event_at, event_seq, attempts,
-                                   failures, manual, pinned, created_at, due_at, leased, leased_at, token, holder)
-       SELECT 'ada', $2, 'wh_1', 'evt_1', 'done', 1, 1, 0, 0, false, false, 1, 9e15, true, 1, 'token', node_id FROM node
+                                   failures, manual, pinned, created_at, due_at, leased, leased_at, leased_until, token,
+                                   holder)
+       SELECT 'ada', $2, 'wh_1', 'evt_1', 'done', 1, 1, 0, 0, false, false, 1, 1, true, 1, 9e15, 'token', node_id FROM node
        RETURNING holder AS node_id`,
       [seconds, deliveryId],
     );

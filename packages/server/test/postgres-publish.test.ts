@@ -806,7 +806,7 @@ describe('a role that may publish', () => {
       }
     }
     for (const statement of [
-      `SELECT posthorn.publish_batch('[]', NULL, 0, 0, 0, 0)`,
+      `SELECT posthorn.publish_batch('{}', '{}', '{}', '{}', '{}', '{}', '{}', 0, 0, 0, 0)`,
       `SELECT posthorn.claim(0, 1, 1, 1)`,
       `SELECT posthorn.seal_data('{}')`,
       'CREATE TABLE posthorn.mine (id int)',

@@ -28,9 +28,10 @@ describe('store: PostgreSQL, a long queue', () => {
     await database.database.query(
       `WITH t AS MATERIALIZED (SELECT posthorn.now_ms() AS now)
        INSERT INTO posthorn.queue (username, delivery_id, endpoint_id, event_id, event, event_at, event_seq, attempts,
-                                   failures, manual, pinned, created_at, due_at, leased)
+                                   failures, manual, pinned, created_at, due_at, leased, leased_until)
        SELECT $1, 'dlv_' || lpad(n::text, 12, '0'), $2, 'evt_' || n, '${VIDEO}', t.now, n, 0, 0, false, false, t.now,
-              CASE WHEN n % 8 < 2 THEN t.now - ${MINUTE_MS} ELSE t.now + ${HOUR_MS} END, n % 8 = 7
+              CASE WHEN n % 8 < 2 THEN t.now - ${MINUTE_MS} WHEN n % 8 = 7 THEN t.now ELSE t.now + ${HOUR_MS} END,
+              n % 8 = 7, CASE WHEN n % 8 = 7 THEN t.now + ${HOUR_MS} END
        FROM t, generate_series(1, $3::integer) n`,
       [username, endpointId, LONG],
     );

@@ -13,6 +13,20 @@ interface DetailRow extends AnyDeliveryRow, Omit<AttemptRow, 'number'> {
   number: number | null;
 }
 
+const allOf = (table: string): string => `posthorn.${table}`;
+
+/**
+ * The rows of a table that belong to an event of the account $1. Fenced by OFFSET 0: found by their index, never by
+ * walking the account's deliveries from the newest on.
+ */
+function deliveriesOf(eventId: string): (table: string) => string {
+  const head = `(SELECT posthorn.delivery_head(created_at, seq) FROM posthorn.event_key
+                 WHERE username = $1 AND event_id = ${eventId})`;
+  return (table) => `(SELECT * FROM posthorn.${table}
+    WHERE username = $1 AND event_id = ${eventId}
+      AND (delivery_id >= ${head} AND delivery_id < ${head} || '~' OR apart) OFFSET 0)`;
+}
+
 /** The list's statement: both halves in one, so that a delivery that moves meanwhile is seen in one of them. */
 function listStatement(username: string, filter: DeliveryFilter, before: string | null, limit: number) {
   const values: unknown[] = [username, limit];
@@ -24,13 +38,14 @@ function listStatement(username: string, filter: DeliveryFilter, before: string 
   };
   add('delivery_id <', before);
   add('endpoint_id =', filter.endpointId);
-  add('event_id =', filter.eventId);
   add('event =', filter.event);
   // Ids begin with the time at which they were made.
   add('delivery_id >=', filter.since === undefined ? null : idFloor('dlv', filter.since));
   add('delivery_id <', filter.until === undefined ? null : idFloor('dlv', filter.until));
+  const { eventId } = filter;
+  const source = eventId === undefined ? allOf : deliveriesOf(`$${values.push(eventId)}`);
   const half = (columns: string, table: string) =>
-    `(SELECT ${columns} FROM posthorn.${table} WHERE ${where.join(' AND ')} ORDER BY delivery_id DESC LIMIT $2)`;
+    `(SELECT ${columns} FROM ${source(table)} t WHERE ${where.join(' AND ')} ORDER BY delivery_id DESC LIMIT $2)`;
   const halves: string[] = [];
   const { status } = filter;
   if (status === undefined || status === 'pending') halves.push(half(QUEUE_AS_DELIVERY, 'queue'));

@@ -95,12 +95,12 @@ async function cancelUnsubscribed(
   await sql.query(
     `WITH looked AS MATERIALIZED (
        SELECT delivery_id, event, manual OR pinned AS asked FROM posthorn.queue
-       WHERE username = $1 AND endpoint_id = $2 AND (NOT leased OR due_at <= posthorn.now_ms()) LIMIT $5
+       WHERE username = $1 AND endpoint_id = $2 AND (NOT leased OR leased_until <= posthorn.now_ms()) LIMIT $5
      ), unwanted AS MATERIALIZED (
        SELECT q.delivery_id FROM looked l
        JOIN posthorn.queue q ON q.username = $1 AND q.delivery_id = l.delivery_id
        WHERE NOT l.asked AND l.event <> ALL ($3::text[])
-         AND NOT q.manual AND (NOT q.leased OR q.due_at <= posthorn.now_ms())
+         AND NOT q.manual AND (NOT q.leased OR q.leased_until <= posthorn.now_ms())
        FOR UPDATE OF q SKIP LOCKED
      ), gone AS (
        DELETE FROM posthorn.queue q USING unwanted u
@@ -108,9 +108,9 @@ async function cancelUnsubscribed(
        RETURNING q.*
      )
      INSERT INTO posthorn.delivery (username, delivery_id, endpoint_id, event_id, event, event_at, event_seq, status,
-                                    status_reason, attempts, created_at, completed_at)
+                                    status_reason, attempts, created_at, completed_at, apart)
      SELECT username, delivery_id, endpoint_id, event_id, event, event_at, event_seq, 'cancelled', $4, attempts,
-            created_at, posthorn.now_ms()
+            created_at, posthorn.now_ms(), apart
      FROM gone`,
     [username, endpointId, events, UNSUBSCRIBED_REASON, LOOKED_AT_ONCE],
   );

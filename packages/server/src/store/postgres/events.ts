@@ -2,9 +2,13 @@ import type { DeliveryCounts, DeliveryStatus } from '../../model.ts';
 import { decodeCursor, pageOf } from '../cursor.ts';
 import { type EventRow, type TargetRow, toEventDetail, toEventSummary } from '../rows.ts';
 import type { EngineContext, Operations } from './engine.ts';
-import { ACCOUNT_EXISTS } from './rows.ts';
+import { ACCOUNT_EXISTS, ofEvent } from './rows.ts';
 
 type ListedRow = Omit<EventRow, 'body'>;
+
+/** For {@link ofEvent}: an event of a list, and the event $2, $3, $4. */
+const LISTED = { username: '$1', id: 'v.event_id', createdAt: 'v.created_at', seq: 'v.seq' };
+const EVENT = { username: '$1', id: '$2', createdAt: '$3::bigint', seq: '$4::bigint' };
 
 const NONE: DeliveryCounts = { pending: 0, delivered: 0, dead: 0, cancelled: 0 };
 
@@ -15,19 +19,22 @@ export function eventOperations({ query }: EngineContext): Operations<'listEvent
     events: readonly ListedRow[],
   ): Promise<Map<number, DeliveryCounts>> {
     const counts = new Map<number, DeliveryCounts>();
-    const [newest] = events;
-    const oldest = events.at(-1);
-    if (newest === undefined || oldest === undefined) return counts;
-    // By queue_event, and by delivery_event of the days in which the events lie.
+    if (events.length === 0) return counts;
     const rows = await query<{ event_seq: number; status: DeliveryStatus; n: number }>(
-      `SELECT event_seq, status, count(*) AS n FROM (
-         SELECT event_seq, 'pending' AS status FROM posthorn.queue WHERE username = $1 AND event_id = ANY ($2)
+      `SELECT v.seq AS event_seq, t.status, count(*) AS n
+       FROM unnest($2::text[], $3::bigint[], $4::bigint[]) AS v(event_id, created_at, seq)
+       CROSS JOIN LATERAL (
+         SELECT 'pending' AS status FROM posthorn.queue q WHERE ${ofEvent('q', LISTED)}
          UNION ALL
-         SELECT event_seq, status FROM posthorn.delivery
-         WHERE username = $1 AND event_id = ANY ($2) AND event_at BETWEEN $3 AND $4
+         SELECT d.status FROM posthorn.delivery d WHERE ${ofEvent('d', LISTED)} AND d.event_at = v.created_at
        ) t
-       GROUP BY event_seq, status`,
-      [username, events.map((event) => event.event_id), oldest.created_at, newest.created_at],
+       GROUP BY v.seq, t.status`,
+      [
+        username,
+        events.map((event) => event.event_id),
+        events.map((event) => event.created_at),
+        events.map((event) => event.seq),
+      ],
     );
     for (const { event_seq: seq, status, n } of rows) {
       counts.set(seq, { ...(counts.get(seq) ?? NONE), [status]: n });
@@ -82,10 +89,10 @@ export function eventOperations({ query }: EngineContext): Operations<'listEvent
       if (row === undefined) return null;
       const targets = await query<TargetRow>(
         `SELECT endpoint_id, delivery_id, 'pending' AS status, NULL AS status_reason FROM posthorn.queue
-         WHERE username = $1 AND event_id = $2 AND event_seq = $4
+         WHERE ${ofEvent('queue', EVENT)}
          UNION ALL
          SELECT endpoint_id, delivery_id, status, status_reason FROM posthorn.delivery
-         WHERE username = $1 AND event_id = $2 AND event_at = $3 AND event_seq = $4
+         WHERE ${ofEvent('delivery', EVENT)} AND event_at = $3
          ORDER BY delivery_id`,
         [username, eventId, row.created_at, row.seq],
       );

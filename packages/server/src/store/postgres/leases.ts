@@ -10,19 +10,24 @@ export function offerValues(
   return [nodeId, offer?.limit ?? 0, offer?.laneLimit ?? 0, offer?.leaseMs ?? 0];
 }
 
-/** What `posthorn.claim` answers, and `posthorn.settle` with more beside it. */
+type LeaseRow = [
+  deliveryId: string,
+  username: string,
+  token: string,
+  attempts: number,
+  failures: number,
+  manual: boolean,
+  eventId: string,
+  endpointId: string,
+];
+type EventRow = [username: string, eventId: string, event: string, body: string];
+
+/** What `posthorn.claim` answers: what it leased in its two rounds. */
 export interface ClaimedRow {
-  leases: [
-    deliveryId: string,
-    username: string,
-    token: string,
-    attempts: number,
-    failures: number,
-    manual: boolean,
-    eventId: string,
-    endpointId: string,
-  ][];
-  events: [username: string, eventId: string, event: string, body: string][];
+  leases: LeaseRow[] | null;
+  more_leases?: LeaseRow[] | null;
+  events: EventRow[] | null;
+  more_events?: EventRow[] | null;
   endpoints: LeasedEndpointRow[];
   until: number;
   next: number | null;
@@ -36,13 +41,14 @@ export function endpointsById(rows: readonly LeasedEndpointRow[]): Map<string, L
 export function toClaimed(row: ClaimedRow): Claimed {
   const endpoints = endpointsById(row.endpoints);
   const events = new Map(
-    row.events.map(([username, eventId, event, body]) => [
+    [...(row.events ?? []), ...(row.more_events ?? [])].map(([username, eventId, event, body]) => [
       `${username} ${eventId}`,
       { eventId, event, body },
     ]),
   );
   const leases: Lease[] = [];
-  for (const [deliveryId, username, token, attempts, failures, manual, eventId, endpointId] of row.leases) {
+  const rows = [...(row.leases ?? []), ...(row.more_leases ?? [])];
+  for (const [deliveryId, username, token, attempts, failures, manual, eventId, endpointId] of rows) {
     const event = events.get(`${username} ${eventId}`);
     const endpoint = endpoints.get(endpointId);
     // Both were there in the same statement, unless the account was purged at this very moment.

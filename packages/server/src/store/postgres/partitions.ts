@@ -7,6 +7,7 @@
  */
 import type { EngineContext, Sql } from './engine.ts';
 import { sqlStateOf } from './failures.ts';
+import { ofEvent } from './rows.ts';
 
 const DAY_MS = 86_400_000;
 /** Today's and those of the next days: a service that stands still over a day finds its partition when it is back. */
@@ -189,6 +190,8 @@ export async function truncateDay(context: EngineContext, day: Day, before: numb
  */
 export const LOOK_UP_BY_INDEX = `SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`;
 
+const E = { username: 'e.username', id: 'e.event_id', createdAt: 'e.created_at', seq: 'e.seq' };
+
 async function freeKeys(sql: Sql, { name }: Day, before: number, page: number): Promise<number> {
   await sql.query(LOOK_UP_BY_INDEX);
   const [row] = await sql.query<{ freed: number }>(
@@ -196,11 +199,8 @@ async function freeKeys(sql: Sql, { name }: Day, before: number, page: number): 
        DELETE FROM posthorn.event_key k USING posthorn.event_${name} e
        WHERE e.ctid >= '(${page},0)'::tid AND e.ctid < '(${page + PAGES_A_STEP},0)'::tid
          AND k.username = e.username AND k.event_id = e.event_id AND k.seq = e.seq
-         AND NOT EXISTS (SELECT 1 FROM posthorn.queue q
-           WHERE q.username = e.username AND q.event_id = e.event_id AND q.event_seq = e.seq OFFSET 0)
-         AND NOT EXISTS (SELECT 1 FROM posthorn.delivery_${name} d
-           WHERE d.username = e.username AND d.event_id = e.event_id AND d.event_seq = e.seq
-             AND d.completed_at >= $1 OFFSET 0)
+         AND NOT EXISTS (SELECT 1 FROM posthorn.queue q WHERE ${ofEvent('q', E)} OFFSET 0)
+         AND NOT EXISTS (SELECT 1 FROM posthorn.delivery_${name} d WHERE ${ofEvent('d', E)} AND d.completed_at >= $1 OFFSET 0)
        RETURNING 1
      )
      SELECT count(*) AS freed FROM freed`,

@@ -3,6 +3,7 @@ import type { SealedEvent } from '../../model.ts';
 import { isRepeat, type StoredEvent } from '../repeat.ts';
 import type { LeasedEndpointRow } from '../rows.ts';
 import type { Lease, PublishResult } from '../store.ts';
+import { bigintArray, textArray } from './arrays.ts';
 import type { EngineContext, Operations } from './engine.ts';
 import { endpointsById, offerValues } from './leases.ts';
 
@@ -31,7 +32,7 @@ const MAX_ROUNDS = 3;
  * What is acknowledged must be on disk. The session's settings see to that too, but a proxy that pools transactions may
  * have run them on another connection than this one.
  */
-const PUBLISH = `SELECT posthorn.publish_batch($1, $2, $3, $4, $5, $6) AS answer,
+const PUBLISH = `SELECT posthorn.publish_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS answer,
   CASE WHEN current_setting('synchronous_commit') = 'off'
        THEN pg_catalog.set_config('synchronous_commit', 'on', true) END`;
 
@@ -86,8 +87,7 @@ export function publishOperations({ query, nodeId, notify }: EngineContext): Ope
         const sent: number[] = open;
         const batch = sent.map((index) => events[index] as SealedEvent);
         const [row] = await query<{ answer: PublishedRow }>(PUBLISH, [
-          JSON.stringify(batch.map(toRow)),
-          JSON.stringify(batch.map(toHead)),
+          ...toColumns(batch),
           ...offerValues(nodeId(), offer),
         ]);
         const { answer } = row as { answer: PublishedRow };
@@ -161,11 +161,15 @@ function judge(event: SealedEvent, existing: StoredEvent & { deliveries: number 
     : { outcome: 'conflict', eventId };
 }
 
-function toHead({ username, eventId, event, onlyEndpointId }: SealedEvent) {
-  return { username, event_id: eventId, event, only_endpoint_id: onlyEndpointId };
-}
-
-function toRow(event: SealedEvent) {
-  const { timestamp, body, fingerprint } = event;
-  return { ...toHead(event), timestamp, body, fingerprint };
+/** The events as `posthorn.publish_batch` takes them. */
+function toColumns(events: readonly SealedEvent[]): Buffer[] {
+  return [
+    textArray(events.map(({ username }) => username)),
+    textArray(events.map(({ eventId }) => eventId)),
+    textArray(events.map(({ event }) => event)),
+    bigintArray(events.map(({ timestamp }) => timestamp)),
+    textArray(events.map(({ body }) => body)),
+    textArray(events.map(({ fingerprint }) => fingerprint)),
+    textArray(events.map(({ onlyEndpointId }) => onlyEndpointId)),
+  ];
 }

@@ -1,6 +1,7 @@
 import { STAT_INTERVAL_MS, STAT_MINUTES_KEPT_MS } from '../statistics.ts';
 import type { EngineContext, Operations, Sql } from './engine.ts';
 import { sqlStateOf } from './failures.ts';
+import { ofEvent } from './rows.ts';
 import {
   type Day,
   daysBefore,
@@ -161,12 +162,12 @@ async function purgePart(sql: Sql, part: string, before: number, limit: number):
   return deleted >= limit ? deleted : deleted + (await purgeEvents(sql, part, before, limit - deleted));
 }
 
+const E = { username: 'e.username', id: 'e.event_id', createdAt: 'e.created_at', seq: 'e.seq' };
+
 async function purgeEvents(sql: Sql, part: string, before: number, limit: number): Promise<number> {
   // Fenced by OFFSET 0: each look-up is planned by itself and takes the index on the event's id.
-  const undelivered = `NOT EXISTS (SELECT 1 FROM posthorn.queue q
-      WHERE q.username = e.username AND q.event_id = e.event_id AND q.event_seq = e.seq OFFSET 0)
-    AND NOT EXISTS (SELECT 1 FROM posthorn.delivery_${part} d
-      WHERE d.username = e.username AND d.event_id = e.event_id AND d.event_seq = e.seq OFFSET 0)`;
+  const undelivered = `NOT EXISTS (SELECT 1 FROM posthorn.queue q WHERE ${ofEvent('q', E)} OFFSET 0)
+    AND NOT EXISTS (SELECT 1 FROM posthorn.delivery_${part} d WHERE ${ofEvent('d', E)} OFFSET 0)`;
   const held = await sql.query<{ place: string }>(
     `SELECT e.ctid::text AS place FROM posthorn.event_${part} e WHERE e.created_at < $1 AND ${undelivered}
      LIMIT $2 FOR UPDATE OF e SKIP LOCKED`,

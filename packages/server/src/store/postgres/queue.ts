@@ -3,9 +3,19 @@ import type { DeliveryStatus } from '../../model.ts';
 import { type AnyDeliveryRow, toDelivery } from '../rows.ts';
 import { latencyClass } from '../statistics.ts';
 import type { SettleResult, Settlement } from '../store.ts';
+import { bigintArray, booleanArray, doubleArray, integerArray, textArray, utf8Array } from './arrays.ts';
 import type { EngineContext, Operations } from './engine.ts';
 import { type ClaimedRow, offerValues, toClaimed } from './leases.ts';
 import { HISTORY_AS_DELIVERY, QUEUE_AS_DELIVERY } from './rows.ts';
+
+/** What `posthorn.settle` answers; indices are those of its settlements. */
+interface SettledRow {
+  results: [index: number, status: DeliveryStatus][];
+  claimed: ClaimedRow;
+}
+
+const SETTLE = `SELECT posthorn.settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+  $20, $21, $22, $23, $24, $25) AS answer`;
 
 export function queueOperations({
   query,
@@ -41,21 +51,18 @@ export function queueOperations({
         seen.add(key);
         sent.push(index);
       }
-      const rows = sent.map((index) => toRow(settlements[index] as Settlement));
-      const [row] = await query<{ answer: ClaimedRow & { results: [number, DeliveryStatus][] } }>(
-        'SELECT posthorn.settle($1, $2, $3, $4, $5, $6) AS answer',
-        [
-          JSON.stringify(rows),
-          settlements.some(({ disableEndpoint }) => disableEndpoint !== undefined),
-          ...offerValues(nodeId(), offer),
-        ],
-      );
-      const { answer } = row as { answer: ClaimedRow & { results: [number, DeliveryStatus][] } };
+      const batch = sent.map((index) => settlements[index] as Settlement);
+      const [row] = await query<{ answer: SettledRow }>(SETTLE, [
+        ...toColumns(batch),
+        batch.some(({ next, disableEndpoint }) => next.status === 'pending' || disableEndpoint !== undefined),
+        ...offerValues(nodeId(), offer),
+      ]);
+      const { answer } = row as { answer: SettledRow };
       const results: SettleResult[] = settlements.map(() => ({ outcome: 'stale' }));
       for (const [index, status] of answer.results) {
         results[sent[index] as number] = { outcome: 'settled', status };
       }
-      return { results, ...toClaimed(answer) };
+      return { results, ...toClaimed(answer.claimed) };
     },
 
     async release(leases) {
@@ -99,6 +106,11 @@ export function queueOperations({
               : `endpoint ${row.endpoint_id} is deleted: its deliveries can't be retried`,
           );
         }
+        // Before what it speaks of: a call's time is never after that.
+        await sql.query(
+          'INSERT INTO posthorn.lane_call (username, endpoint_id, at) VALUES ($1, $2, posthorn.now_ms())',
+          [username, row.endpoint_id],
+        );
         if (row.status === 'pending') {
           await sql.query(
             `UPDATE posthorn.queue SET due_at = posthorn.now_ms(), manual = true
@@ -111,20 +123,16 @@ export function queueOperations({
                DELETE FROM posthorn.delivery WHERE username = $1 AND delivery_id = $2 RETURNING *
              )
              INSERT INTO posthorn.queue (username, delivery_id, endpoint_id, event_id, event, event_at, event_seq,
-                                         attempts, failures, manual, pinned, created_at, due_at, leased)
+                                         attempts, failures, manual, pinned, apart, created_at, due_at, leased)
              SELECT username, delivery_id, endpoint_id, event_id, event, event_at, event_seq, attempts, 0, true,
                     coalesce((SELECT v.only_endpoint_id IS NOT NULL FROM posthorn.event v
                               WHERE v.username = gone.username AND v.created_at = gone.event_at
                                 AND v.seq = gone.event_seq), false),
-                    created_at, posthorn.now_ms(), false
+                    apart, created_at, posthorn.now_ms(), false
              FROM gone`,
             [username, deliveryId],
           );
         }
-        await sql.query(
-          'INSERT INTO posthorn.lane_call (username, endpoint_id, at) VALUES ($1, $2, posthorn.now_ms())',
-          [username, row.endpoint_id],
-        );
         await notify(sql, { kind: 'due' });
         const now = await find(waiting);
         return now === undefined ? null : toDelivery(now);
@@ -137,28 +145,33 @@ function withoutNul(text: string | null): string | null {
   return text === null ? null : text.replaceAll('\0', '\u{fffd}');
 }
 
-function toRow({ username, deliveryId, token, attempt, next, disableEndpoint }: Settlement) {
-  return {
-    username,
-    delivery_id: deliveryId,
-    token,
-    status: next.status,
-    due_at: next.status === 'pending' ? next.dueAt : undefined,
-    reason: next.status === 'dead' ? withoutNul(next.reason) : undefined,
-    disable: disableEndpoint === undefined ? undefined : withoutNul(disableEndpoint),
-    number: attempt.number,
-    started_at: attempt.startedAt,
-    duration_ms: attempt.durationMs,
-    outcome: attempt.outcome,
-    http_status: attempt.httpStatus,
-    error: withoutNul(attempt.error),
-    url: withoutNul(attempt.url),
-    request_headers: JSON.stringify(attempt.requestHeaders),
-    response_headers: attempt.responseHeaders === null ? null : JSON.stringify(attempt.responseHeaders),
-    response_body:
-      attempt.responseBody === null ? null : Buffer.from(attempt.responseBody, 'utf8').toString('base64'),
-    response_truncated: attempt.responseTruncated,
-    manual: attempt.manual,
-    latency: latencyClass(attempt.durationMs),
-  };
+/** The settlements as `posthorn.settle` takes them. */
+function toColumns(settlements: readonly Settlement[]): Buffer[] {
+  const attempts = settlements.map(({ attempt }) => attempt);
+  return [
+    textArray(settlements.map(({ username }) => username)),
+    textArray(settlements.map(({ deliveryId }) => deliveryId)),
+    textArray(settlements.map(({ token }) => token)),
+    textArray(settlements.map(({ next }) => next.status)),
+    bigintArray(settlements.map(({ next }) => (next.status === 'pending' ? next.dueAt : null))),
+    textArray(settlements.map(({ next }) => (next.status === 'dead' ? withoutNul(next.reason) : null))),
+    textArray(settlements.map(({ disableEndpoint }) => withoutNul(disableEndpoint ?? null))),
+    integerArray(attempts.map(({ number }) => number)),
+    bigintArray(attempts.map(({ startedAt }) => startedAt)),
+    doubleArray(attempts.map(({ durationMs }) => durationMs)),
+    textArray(attempts.map(({ outcome }) => outcome)),
+    integerArray(attempts.map(({ httpStatus }) => httpStatus)),
+    textArray(attempts.map(({ error }) => withoutNul(error))),
+    textArray(attempts.map(({ url }) => withoutNul(url))),
+    textArray(attempts.map(({ requestHeaders }) => JSON.stringify(requestHeaders))),
+    textArray(
+      attempts.map(({ responseHeaders }) =>
+        responseHeaders === null ? null : JSON.stringify(responseHeaders),
+      ),
+    ),
+    utf8Array(attempts.map(({ responseBody }) => responseBody)),
+    booleanArray(attempts.map(({ responseTruncated }) => responseTruncated)),
+    booleanArray(attempts.map(({ manual }) => manual)),
+    integerArray(attempts.map(({ durationMs }) => latencyClass(durationMs))),
+  ];
 }

@@ -2,7 +2,7 @@ import { idFloor } from '../../clock.ts';
 import { PosthornError } from '../../errors.ts';
 import { type EventRow, type ReplayRow, toReplay } from '../rows.ts';
 import type { EngineContext, Operations, Sql } from './engine.ts';
-import { ACCOUNT_EXISTS } from './rows.ts';
+import { ACCOUNT_EXISTS, ofEvent } from './rows.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -17,11 +17,12 @@ const ENDPOINT_LOCK_CLASS = 0x72706c79;
 const SUBSCRIBED = `(v.only_endpoint_id IS NULL OR v.only_endpoint_id = $2)
   AND EXISTS (SELECT 1 FROM posthorn.subscription s
     WHERE s.username = v.username AND s.event = v.event AND s.endpoint_id = $2 OFFSET 0)`;
-const IN_QUEUE = `EXISTS (SELECT 1 FROM posthorn.queue q
-  WHERE q.username = v.username AND q.event_id = v.event_id AND q.event_seq = v.seq AND q.endpoint_id = $2 OFFSET 0)`;
+const V = { username: 'v.username', id: 'v.event_id', createdAt: 'v.created_at', seq: 'v.seq' };
+const IN_QUEUE = `EXISTS (SELECT 1 FROM posthorn.queue q WHERE ${ofEvent('q', V)} AND q.endpoint_id = $2 OFFSET 0)`;
 const IN_HISTORY = `EXISTS (SELECT 1 FROM posthorn.delivery d
-  WHERE d.username = v.username AND d.event_id = v.event_id AND d.event_at = v.created_at AND d.event_seq = v.seq
-    AND d.endpoint_id = $2 OFFSET 0)`;
+  WHERE ${ofEvent('d', V)} AND d.event_at = v.created_at AND d.endpoint_id = $2 OFFSET 0)`;
+const FINISHED = `(SELECT d.delivery_id FROM posthorn.delivery d
+  WHERE ${ofEvent('d', V)} AND d.event_at = v.created_at AND d.endpoint_id = $2 LIMIT 1)`;
 
 /** Which events `v` a walk of `missing` or `all` takes. */
 const EVENT_MATCH = {
@@ -31,8 +32,8 @@ const EVENT_MATCH = {
 
 interface WalkedEvent extends Pick<EventRow, 'seq' | 'created_at' | 'event_id'> {
   matches: boolean;
-  /** It has a finished delivery to the endpoint, which is revived. */
-  finished: boolean;
+  /** Of its finished delivery to the endpoint, which is revived; null without one. */
+  finished: string | null;
 }
 
 interface Step {
@@ -52,33 +53,31 @@ function parsePosition(replay: ReplayRow): [createdAt: number, seq: number] {
  * Makes finished deliveries of an endpoint pending and due: each leaves the history as it enters the queue. Their
  * schedule begins anew and their next attempt is manual.
  *
- * @param key - what `keys` are
  * @param between - the times of their events, first and last, by which partitions are left out
  */
 async function revive(
   sql: Sql,
   { username, endpoint_id: endpointId }: ReplayRow,
-  key: 'delivery_id' | 'event_id',
-  keys: readonly string[],
+  deliveryIds: readonly string[],
   between: readonly [number, number],
 ): Promise<number> {
   const [row] = await sql.query<{ made: number }>(
     `WITH t AS MATERIALIZED (SELECT posthorn.now_ms() AS now), gone AS (
        DELETE FROM posthorn.delivery
-       WHERE username = $1 AND endpoint_id = $2 AND ${key} = ANY ($3) AND event_at BETWEEN $4 AND $5
+       WHERE username = $1 AND endpoint_id = $2 AND delivery_id = ANY ($3) AND event_at BETWEEN $4 AND $5
        RETURNING *
      ), queued AS (
        INSERT INTO posthorn.queue (username, delivery_id, endpoint_id, event_id, event, event_at, event_seq, attempts,
-                                   failures, manual, pinned, created_at, due_at, leased)
+                                   failures, manual, pinned, apart, created_at, due_at, leased)
        SELECT username, delivery_id, endpoint_id, event_id, event, event_at, event_seq, attempts, 0, true,
               coalesce((SELECT v.only_endpoint_id IS NOT NULL FROM posthorn.event v
                         WHERE v.username = $1 AND v.created_at = gone.event_at AND v.seq = gone.event_seq), false),
-              created_at, t.now, false
+              apart, created_at, t.now, false
        FROM gone, t
        RETURNING 1
      )
      SELECT count(*)::integer AS made FROM queued`,
-    [username, endpointId, keys, ...between],
+    [username, endpointId, deliveryIds, ...between],
   );
   return row?.made ?? 0;
 }
@@ -96,9 +95,7 @@ async function stepThroughFailed(sql: Sql, replay: ReplayRow, limit: number): Pr
   const times = found.map((row) => row.event_at);
   const ids = found.map((row) => row.delivery_id);
   const made =
-    ids.length === 0
-      ? 0
-      : await revive(sql, replay, 'delivery_id', ids, [Math.min(...times), Math.max(...times)]);
+    ids.length === 0 ? 0 : await revive(sql, replay, ids, [Math.min(...times), Math.max(...times)]);
   return { made, position: ids.at(-1) ?? replay.position, ended: found.length < limit };
 }
 
@@ -111,7 +108,7 @@ async function stepThroughEvents(
 ): Promise<Step> {
   const { username, endpoint_id: endpointId } = replay;
   const walked = await sql.query<WalkedEvent>(
-    `SELECT v.seq, v.created_at, v.event_id, ${EVENT_MATCH[kind]} AS matches, ${IN_HISTORY} AS finished
+    `SELECT v.seq, v.created_at, v.event_id, ${EVENT_MATCH[kind]} AS matches, ${FINISHED} AS finished
      FROM (
        SELECT username, seq, created_at, event_id, event, only_endpoint_id FROM posthorn.event
        WHERE username = $1 AND created_at >= $3 AND created_at < $4 AND (created_at, seq) > ($3, $5)
@@ -124,11 +121,11 @@ async function stepThroughEvents(
   const last = walked.at(-1);
   if (first === undefined || last === undefined) return { made: 0, position: replay.position, ended: true };
   const matching = walked.filter((event) => event.matches);
-  const revived = matching.filter((event) => event.finished).map((event) => event.event_id);
-  const missing = matching.filter((event) => !event.finished).map((event) => event.seq);
+  const revived = matching.map((event) => event.finished).filter((id) => id !== null);
+  const missing = matching.filter((event) => event.finished === null).map((event) => event.seq);
   const between = [first.created_at, last.created_at] as const;
   let made = 0;
-  if (revived.length > 0) made += await revive(sql, replay, 'event_id', revived, between);
+  if (revived.length > 0) made += await revive(sql, replay, revived, between);
   if (missing.length > 0) {
     // The events are held until the deliveries are committed, so that no purge takes them for undelivered meanwhile.
     const queued = await sql.query(
@@ -184,10 +181,11 @@ async function step(
     [username, endpointId],
   );
   if (lock?.held !== true) return 0;
+  const [begun] = await sql.query<{ at: number }>('SELECT posthorn.now_ms() AS at');
   const waiting = await sql.query(
     `WITH t AS MATERIALIZED (SELECT posthorn.now_ms() AS now)
      SELECT 1 FROM posthorn.queue q
-     WHERE q.username = $1 AND q.endpoint_id = $2 AND NOT q.leased AND q.due_at <= (SELECT now FROM t) LIMIT $3`,
+     WHERE q.username = $1 AND q.endpoint_id = $2 AND q.due_at <= (SELECT now FROM t) AND NOT q.leased LIMIT $3`,
     [username, endpointId, laneBacklog],
   );
   if (waiting.length >= laneBacklog) return 0;
@@ -196,10 +194,12 @@ async function step(
       ? await stepThroughFailed(sql, replay, limit)
       : await stepThroughEvents(sql, replay, replay.kind, limit);
   if (made > 0) {
-    await sql.query(
-      'INSERT INTO posthorn.lane_call (username, endpoint_id, at) VALUES ($1, $2, posthorn.now_ms())',
-      [username, endpointId],
-    );
+    // By the time before the first of them was made: a call's time is never after what it speaks of.
+    await sql.query('INSERT INTO posthorn.lane_call (username, endpoint_id, at) VALUES ($1, $2, $3)', [
+      username,
+      endpointId,
+      begun?.at,
+    ]);
   }
   await update(ended ? 'done' : 'running', replay.done + made, position);
   return made;

@@ -7,5 +7,22 @@ export const QUEUE_AS_DELIVERY = `username, delivery_id, endpoint_id, event_id, 
 export const HISTORY_AS_DELIVERY = `username, delivery_id, endpoint_id, event_id, event, status, status_reason,
   attempts, created_at, completed_at, NULL::bigint AS next_attempt_at`;
 
+/**
+ * Whether a row of `posthorn.queue` or `posthorn.delivery` belongs to an event: a condition that finds its deliveries by
+ * the table's key, or by the index of those that are apart.
+ *
+ * @param row - the table's alias
+ * @param event - SQL for the event's columns; `id` its `event_id`
+ */
+export function ofEvent(
+  row: string,
+  event: { username: string; id: string; createdAt: string; seq: string },
+): string {
+  const head = `posthorn.delivery_head(${event.createdAt}, ${event.seq})`;
+  return `${row}.username = ${event.username} AND ${row}.event_seq = ${event.seq}
+    AND (${row}.delivery_id >= ${head} AND ${row}.delivery_id < ${head} || '~'
+      OR ${row}.apart AND ${row}.event_id = ${event.id})`;
+}
+
 /** Whether the account $1 is there for its reader: not deleted, though rows of it may still wait for the purge. */
 export const ACCOUNT_EXISTS = `EXISTS (SELECT 1 FROM posthorn.account WHERE username = $1 AND status <> 'deleted')`;

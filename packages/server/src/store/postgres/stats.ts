@@ -11,6 +11,9 @@ const SAMPLED_LANES = 1_000;
 
 type DepthRow = Record<'total' | 'scheduled' | 'due' | 'leased', number> & { oldest_due_ms: number };
 
+/** What the counts go by: a leased delivery is due again when its lease ends. */
+const QUEUED = 'leased, CASE WHEN leased THEN leased_until ELSE due_at END AS due_at';
+
 const COUNTS = `count(*) AS total,
   count(*) FILTER (WHERE NOT q.leased AND q.due_at > t.now) AS scheduled,
   count(*) FILTER (WHERE q.due_at <= t.now) AS due,
@@ -38,7 +41,7 @@ export function statsOperations({ query, transaction }: EngineContext): Operatio
          SELECT ${COUNTS}
          FROM t, size, page, generate_series(0, size.pages - 1, page.distance) n
          CROSS JOIN LATERAL (
-           SELECT leased, due_at FROM posthorn.queue
+           SELECT ${QUEUED} FROM posthorn.queue
            WHERE ctid >= format('(%s,0)', n)::tid AND ctid < format('(%s,0)', n + 1)::tid OFFSET 0
          ) q
        ),
@@ -80,7 +83,7 @@ export function statsOperations({ query, transaction }: EngineContext): Operatio
     async queueDepth() {
       const [row] = await query<DepthRow>(
         `WITH t AS MATERIALIZED (SELECT posthorn.now_ms() AS now)
-         SELECT ${COUNTS} FROM t, (SELECT leased, due_at FROM posthorn.queue LIMIT ${COUNTED_ROWS + 1}) q`,
+         SELECT ${COUNTS} FROM t, (SELECT ${QUEUED} FROM posthorn.queue LIMIT ${COUNTED_ROWS + 1}) q`,
       );
       const { total = 0, scheduled = 0, due = 0, leased = 0, oldest_due_ms = 0 } = row ?? {};
       if (total > COUNTED_ROWS) return transaction(estimatedDepth);

@@ -157,7 +157,7 @@ CREATE TABLE posthorn.event_key (
   PRIMARY KEY (username, event_id)
 );
 
--- Finished deliveries. event_at is the created_at of their event.
+-- Finished deliveries. event_at is the created_at of their event. apart: as in the queue.
 CREATE TABLE posthorn.delivery (
   username      text COLLATE "C" NOT NULL,
   delivery_id   text COLLATE "C" NOT NULL,
@@ -170,12 +170,13 @@ CREATE TABLE posthorn.delivery (
   status_reason text,
   attempts      integer NOT NULL,
   created_at    bigint NOT NULL,
-  completed_at  bigint NOT NULL
+  completed_at  bigint NOT NULL,
+  apart         boolean NOT NULL DEFAULT true
 ) PARTITION BY RANGE (event_at);
 CREATE INDEX delivery_account ON posthorn.delivery (username, delivery_id);
 CREATE INDEX delivery_endpoint ON posthorn.delivery (username, endpoint_id, delivery_id);
 CREATE INDEX delivery_type_of ON posthorn.delivery (username, event, delivery_id);
-CREATE INDEX delivery_event ON posthorn.delivery (username, event_id);
+CREATE INDEX delivery_apart ON posthorn.delivery (username, event_id) WHERE apart;
 CREATE INDEX delivery_failed ON posthorn.delivery (username, delivery_id) WHERE status <> 'delivered';
 CREATE TABLE posthorn.delivery_default PARTITION OF posthorn.delivery DEFAULT;
 
@@ -201,30 +202,37 @@ CREATE TABLE posthorn.attempt_default PARTITION OF posthorn.attempt DEFAULT;
 
 -- ------------------------------------------------------------------------------------------------ the queue
 
--- Unfinished deliveries only. A leased row's due_at is the end of its lease.
+-- Unfinished deliveries only. A row is written once, marked when it is leased, and deleted: a lease changes no column
+-- of an index, and a page has room for its rows' second versions, so that the mark is one write and no more.
+--
+-- The ids of deliveries that are made with their event begin as posthorn.delivery_head says, so that they are found by
+-- the key. Those that are made later (replays, moves) are apart, and an index of their own finds them.
 CREATE TABLE posthorn.queue (
-  username    text COLLATE "C" NOT NULL,
-  delivery_id text COLLATE "C" NOT NULL,
-  endpoint_id text COLLATE "C" NOT NULL,
-  event_id    text COLLATE "C" NOT NULL,
-  event       text COLLATE "C" NOT NULL,
-  event_at    bigint NOT NULL,
-  event_seq   bigint NOT NULL,
-  attempts    integer NOT NULL,
-  failures    integer NOT NULL,
-  manual      boolean NOT NULL,
-  pinned      boolean NOT NULL, -- for this endpoint alone, subscribed or not
-  created_at  bigint NOT NULL,
-  due_at      bigint NOT NULL,
-  leased      boolean NOT NULL,
-  leased_at   bigint,
-  token       text,
-  holder      bigint, -- the node that holds the lease
+  username     text COLLATE "C" NOT NULL,
+  delivery_id  text COLLATE "C" NOT NULL,
+  endpoint_id  text COLLATE "C" NOT NULL,
+  event_id     text COLLATE "C" NOT NULL,
+  event        text COLLATE "C" NOT NULL,
+  event_at     bigint NOT NULL,
+  event_seq    bigint NOT NULL,
+  attempts     integer NOT NULL,
+  failures     integer NOT NULL,
+  manual       boolean NOT NULL,
+  pinned       boolean NOT NULL, -- for this endpoint alone, subscribed or not
+  apart        boolean NOT NULL DEFAULT true,
+  created_at   bigint NOT NULL,
+  due_at       bigint NOT NULL,
+  leased       boolean NOT NULL,
+  leased_at    bigint,
+  leased_until bigint,
+  token        text,
+  holder       bigint, -- the node that holds the lease
   PRIMARY KEY (username, delivery_id)
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000,
+) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000,
         autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0.2);
-CREATE INDEX queue_lane ON posthorn.queue (username, endpoint_id, leased, due_at);
-CREATE INDEX queue_event ON posthorn.queue (username, event_id);
+-- The order of a lane.
+CREATE INDEX queue_lane ON posthorn.queue (username, endpoint_id, due_at, event_seq);
+CREATE INDEX queue_apart ON posthorn.queue (username, event_id) WHERE apart;
 
 -- When a claim should look at an endpoint's part of the queue next. Only who holds the row's lock leases from its
 -- lane or changes next_at, and nobody waits for that lock: see 0002. A lane that was served and has more due goes to
@@ -234,6 +242,14 @@ CREATE TABLE posthorn.lane (
   endpoint_id text COLLATE "C" NOT NULL,
   next_at     bigint,
   parked      boolean NOT NULL DEFAULT false,
+  -- The last place in the lane's order, a due_at and an event_seq, that was ever leased: no lease is beyond it, so that
+  -- a lane's leases are counted without a look at all that waits.
+  leased_due  bigint NOT NULL DEFAULT 0,
+  leased_seq  bigint NOT NULL DEFAULT 0,
+  -- A place before which the lane has nothing, so that nobody walks over what has left it since the last vacuum. Who
+  -- puts something before it says so in lane_call, whose "at" is never after the place of what it speaks of.
+  floor_due   bigint NOT NULL DEFAULT 0,
+  floor_seq   bigint NOT NULL DEFAULT 0,
   -- The node that keeps the rate of a rate-limited endpoint, and until when no other may lease from it.
   keeper      bigint,
   kept_until  bigint,
@@ -242,8 +258,9 @@ CREATE TABLE posthorn.lane (
         autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX lane_next ON posthorn.lane (next_at) WHERE next_at IS NOT NULL AND NOT parked;
 
--- "Look at this lane by then", said by transactions that make something due. A row of its own, so that they never wait
--- for the lane's lock, and so that it is seen exactly when what it speaks of is seen. The next claim takes it.
+-- "Look at this lane by then", said by transactions that make something due and don't hold its lane. A row of its own, so
+-- that they never wait for the lane's lock, and so that it is seen exactly when what it speaks of is seen. The next claim
+-- takes it.
 CREATE TABLE posthorn.lane_call (
   id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   username    text COLLATE "C" NOT NULL,

@@ -28,27 +28,40 @@ BEGIN
   RETURN p_prefix || '_' || v_digits;
 END $$;
 
--- Four digits of a counter and twelve random ones. Base 64 has 6 bits a digit: two of its digits become one of ours.
-CREATE FUNCTION posthorn.id_tail(p_counter bigint) RETURNS text
+-- Four digits of a counter.
+CREATE FUNCTION posthorn.id_counter(p_counter bigint) RETURNS text
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT substr('0123456789abcdefghjkmnpqrstvwxyz', ((p_counter >> 15) & 31)::integer + 1, 1)
+      || substr('0123456789abcdefghjkmnpqrstvwxyz', ((p_counter >> 10) & 31)::integer + 1, 1)
+      || substr('0123456789abcdefghjkmnpqrstvwxyz', ((p_counter >> 5) & 31)::integer + 1, 1)
+      || substr('0123456789abcdefghjkmnpqrstvwxyz', (p_counter & 31)::integer + 1, 1)
+$$;
+
+-- Twelve random digits. Base 64 has 6 bits a digit: two of its digits become one of ours.
+CREATE FUNCTION posthorn.id_random() RETURNS text
   LANGUAGE plpgsql VOLATILE PARALLEL SAFE AS $$
 DECLARE
   v_random bytea := uuid_send(gen_random_uuid());
 BEGIN
-  RETURN substr('0123456789abcdefghjkmnpqrstvwxyz', ((p_counter >> 15) & 31)::integer + 1, 1)
-      || substr('0123456789abcdefghjkmnpqrstvwxyz', ((p_counter >> 10) & 31)::integer + 1, 1)
-      || substr('0123456789abcdefghjkmnpqrstvwxyz', ((p_counter >> 5) & 31)::integer + 1, 1)
-      || substr('0123456789abcdefghjkmnpqrstvwxyz', (p_counter & 31)::integer + 1, 1)
-      -- All bytes but those that a random UUID spends on its version and variant.
-      || translate(encode(substr(v_random, 1, 2) || substr(v_random, 10, 7), 'base64'),
-           'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/',
-           '0123456789abcdefghjkmnpqrstvwxyz0123456789abcdefghjkmnpqrstvwxyz');
+  -- All bytes but those that a random UUID spends on its version and variant.
+  RETURN translate(encode(substr(v_random, 1, 2) || substr(v_random, 10, 7), 'base64'),
+                   'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/',
+                   '0123456789abcdefghjkmnpqrstvwxyz0123456789abcdefghjkmnpqrstvwxyz');
 END $$;
 
 -- Sorts by the time it was made, as the ids made in clock.ts.
 CREATE FUNCTION posthorn.new_id(p_prefix text, p_now bigint) RETURNS text
   LANGUAGE plpgsql VOLATILE PARALLEL SAFE AS $$
 BEGIN
-  RETURN posthorn.id_head(p_prefix, p_now) || posthorn.id_tail(nextval('posthorn.event_seq'));
+  RETURN posthorn.id_head(p_prefix, p_now) || posthorn.id_counter(nextval('posthorn.event_seq')) || posthorn.id_random();
+END $$;
+
+-- How the ids of the deliveries begin that were made with an event: its time and its number. The rest of them is made at
+-- publish, once for a batch: they are told apart by a count, and can't be guessed from another batch's.
+CREATE FUNCTION posthorn.delivery_head(p_created_at bigint, p_seq bigint) RETURNS text
+  LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+  RETURN posthorn.id_head('dlv', p_created_at) || posthorn.id_counter(p_seq);
 END $$;
 
 CREATE FUNCTION posthorn.cancel_reason(p_status text) RETURNS text
@@ -70,7 +83,7 @@ CREATE FUNCTION posthorn.cancel_waiting(p_username text, p_endpoint_id text, p_r
   RETURNS integer LANGUAGE sql VOLATILE AS $$
   WITH waiting AS MATERIALIZED (
     SELECT delivery_id FROM posthorn.queue
-    WHERE username = p_username AND endpoint_id = p_endpoint_id AND (NOT leased OR due_at <= posthorn.now_ms())
+    WHERE username = p_username AND endpoint_id = p_endpoint_id AND (NOT leased OR leased_until <= posthorn.now_ms())
     LIMIT p_limit FOR UPDATE SKIP LOCKED
   ), gone AS (
     DELETE FROM posthorn.queue q USING waiting w
@@ -78,9 +91,9 @@ CREATE FUNCTION posthorn.cancel_waiting(p_username text, p_endpoint_id text, p_r
     RETURNING q.*
   ), kept AS (
     INSERT INTO posthorn.delivery (username, delivery_id, endpoint_id, event_id, event, event_at, event_seq, status,
-                                   status_reason, attempts, created_at, completed_at)
+                                   status_reason, attempts, created_at, completed_at, apart)
     SELECT username, delivery_id, endpoint_id, event_id, event, event_at, event_seq, 'cancelled', p_reason, attempts,
-           created_at, posthorn.now_ms()
+           created_at, posthorn.now_ms(), apart
     FROM gone
     RETURNING 1
   )
@@ -90,35 +103,40 @@ $$;
 -- ------------------------------------------------------------------------------------------------ publish
 
 -- Stores events that are sealed already and leases what the offer and the lanes allow; without a limit it leases
--- nothing and takes no lane. The ids of a batch are distinct: the caller judges repeats by what is answered here.
+-- nothing, and without a node it takes no lane. The ids of a batch are distinct: the caller judges repeats by what is answered here.
 --
--- p_events: [{ username, event_id, event, timestamp, body, fingerprint, only_endpoint_id }]
--- p_heads: the same without timestamp, body and fingerprint, so that bodies are read once; null: read from p_events
+-- Columns instead of rows: an array of a column is read without a parser, a body as it came.
 -- Answers {
 --   stored: [index], made: [[index, delivery id, endpoint id, token or null]],
 --   endpoints: [the endpoints of leases], taken: [[index, event, timestamp, fingerprint, deliveries, body]],
 --   until: end of the leases, next: when another claim may find something }
 CREATE FUNCTION posthorn.publish_batch(
-  p_events json, p_heads json, p_node bigint, p_limit integer, p_lane_limit integer, p_lease_ms bigint
-) RETURNS json LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off AS $$
+  p_usernames text[], p_event_ids text[], p_events text[], p_timestamps bigint[], p_bodies text[],
+  p_fingerprints text[], p_only_endpoint_ids text[],
+  p_node bigint, p_limit integer, p_lane_limit integer, p_lease_ms bigint
+) RETURNS json LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   v_now bigint := posthorn.now_ms();
   v_until bigint;
   v_head text := posthorn.id_head('dlv', v_now);
+  v_random text := posthorn.id_random();
   v_ords bigint[];
   v_seqs bigint[];
   v_lanes text[] := '{}';
-  v_result json;
-  v_taken json;
+  v_stored json;
+  v_made json;
+  v_endpoints json;
+  v_taken json := '[]';
 BEGIN
   -- The ids first: this may wait for another's transaction with the same id, and no lane must be held meanwhile.
   WITH input AS MATERIALIZED (
-    SELECT i.*, nextval('posthorn.event_seq') AS seq
-    FROM ROWS FROM (json_to_recordset(coalesce(p_heads, p_events)) AS (username text, event_id text, only_endpoint_id text))
+    SELECT i.username, i.event_id, i.ord, nextval('posthorn.event_seq') AS seq
+    FROM unnest(p_usernames, p_event_ids, p_only_endpoint_ids)
          WITH ORDINALITY AS i(username, event_id, only_endpoint_id, ord)
     JOIN LATERAL (SELECT status FROM posthorn.account WHERE username = i.username OFFSET 0) a ON a.status <> 'deleted'
     LEFT JOIN LATERAL (SELECT status FROM posthorn.endpoint
-                       WHERE username = i.username AND endpoint_id = i.only_endpoint_id OFFSET 0) o ON true
+                       WHERE username = i.username AND endpoint_id = i.only_endpoint_id OFFSET 0) o
+      ON i.only_endpoint_id IS NOT NULL
     WHERE i.only_endpoint_id IS NULL OR o.status = 'enabled'
   ), keyed AS (
     -- In the order of the key: two batches with ids in common wait for each other, but not in a circle.
@@ -127,22 +145,25 @@ BEGIN
     ON CONFLICT DO NOTHING
     RETURNING seq
   )
-  SELECT array_agg(i.ord ORDER BY i.ord), array_agg(i.seq ORDER BY i.ord) INTO v_ords, v_seqs
+  SELECT array_agg(i.ord ORDER BY i.ord), array_agg(i.seq ORDER BY i.ord), json_agg(i.ord - 1)
+  INTO v_ords, v_seqs, v_stored
   FROM keyed k JOIN input i ON i.seq = k.seq;
   v_until := posthorn.now_ms() + p_lease_ms;
 
-  IF p_limit > 0 AND v_ords IS NOT NULL THEN
+  -- An application's transaction may last, and takes none.
+  IF p_node > 0 AND v_ords IS NOT NULL THEN
     SELECT coalesce(array_agg(endpoint_id), '{}') INTO v_lanes FROM (
       SELECT l.endpoint_id FROM (
-        SELECT DISTINCT i.username, s.endpoint_id
-        FROM ROWS FROM (json_to_recordset(coalesce(p_heads, p_events)) AS (username text, event text, only_endpoint_id text))
-             WITH ORDINALITY AS i(username, event, only_endpoint_id, ord)
-        JOIN unnest(v_ords) AS k(ord) ON k.ord = i.ord
+        SELECT DISTINCT g.username, s.endpoint_id
+        FROM (SELECT DISTINCT i.username, i.event, i.only_endpoint_id
+              FROM unnest(p_usernames, p_events, p_only_endpoint_ids)
+                   WITH ORDINALITY AS i(username, event, only_endpoint_id, ord)
+              JOIN unnest(v_ords) AS k(ord) ON k.ord = i.ord) g
         CROSS JOIN LATERAL (
           SELECT endpoint_id FROM posthorn.subscription
-          WHERE i.only_endpoint_id IS NULL AND username = i.username AND event = i.event
+          WHERE g.only_endpoint_id IS NULL AND username = g.username AND event = g.event
           UNION ALL
-          SELECT i.only_endpoint_id WHERE i.only_endpoint_id IS NOT NULL
+          SELECT g.only_endpoint_id WHERE g.only_endpoint_id IS NOT NULL
         ) s
       ) t
       CROSS JOIN LATERAL (
@@ -151,105 +172,133 @@ BEGIN
           AND (keeper IS NULL OR keeper = p_node OR kept_until <= v_now)
         FOR NO KEY UPDATE SKIP LOCKED
       ) l
-      LIMIT p_limit
+      LIMIT greatest(p_limit, 100)
     ) locked;
   END IF;
 
-  WITH fresh AS MATERIALIZED (
-    SELECT i.*, a.status AS account_status, k.seq
-    FROM ROWS FROM (json_to_recordset(p_events) AS (username text, event_id text, event text, "timestamp" bigint,
-                                                    body text, fingerprint text, only_endpoint_id text))
-         WITH ORDINALITY AS i(username, event_id, event, "timestamp", body, fingerprint, only_endpoint_id, ord)
-    JOIN unnest(v_ords, v_seqs) AS k(ord, seq) ON k.ord = i.ord
-    JOIN LATERAL (SELECT status FROM posthorn.account WHERE username = i.username OFFSET 0) a ON true
-  ), target AS MATERIALIZED (
-    SELECT f.ord, e.endpoint_id, e.status, e.rate_limit_per_second
-    FROM fresh f
-    CROSS JOIN LATERAL (
-      SELECT endpoint_id FROM posthorn.subscription
-      WHERE f.only_endpoint_id IS NULL AND username = f.username AND event = f.event
-      UNION ALL
-      SELECT f.only_endpoint_id WHERE f.only_endpoint_id IS NOT NULL
-    ) s
-    CROSS JOIN LATERAL (
-      SELECT endpoint_id, status, rate_limit_per_second FROM posthorn.endpoint
-      WHERE username = f.username AND endpoint_id = s.endpoint_id OFFSET 0
-    ) e
-    WHERE e.status <> 'deleted'
-  ), fan_out AS (
-    SELECT ord, count(*) FILTER (WHERE status = 'enabled') AS enabled,
-           json_agg(endpoint_id) FILTER (WHERE status <> 'enabled') AS skipped
-    FROM target GROUP BY ord
-  ), stored AS (
-    INSERT INTO posthorn.event (seq, username, event_id, event, timestamp, created_at, body, fingerprint, deliveries,
-                                skipped, only_endpoint_id)
-    SELECT f.seq, f.username, f.event_id, f.event, f.timestamp, v_now, f.body, f.fingerprint, coalesce(o.enabled, 0),
-           o.skipped::text, f.only_endpoint_id
-    FROM fresh f LEFT JOIN fan_out o ON o.ord = f.ord
-  ), room AS MATERIALIZED (
-    -- Older deliveries that wait must not be passed by new ones.
-    SELECT l.endpoint_id, CASE
-        WHEN EXISTS (SELECT 1 FROM posthorn.queue q WHERE q.username = l.username AND q.endpoint_id = l.endpoint_id
-                       AND NOT q.leased AND q.due_at <= v_now) THEN 0
-        ELSE posthorn.lane_capacity(p_lane_limit, l.rate_limit_per_second)
-          - (SELECT count(*) FROM posthorn.queue q WHERE q.username = l.username AND q.endpoint_id = l.endpoint_id
-               AND q.leased AND q.due_at > v_now)
-      END AS free
-    FROM (SELECT DISTINCT f.username, t.endpoint_id, t.rate_limit_per_second
-          FROM target t JOIN fresh f ON f.ord = t.ord
-          WHERE t.status = 'enabled' AND f.account_status = 'active' AND t.endpoint_id = ANY (v_lanes)) l
-  ), line AS (
-    SELECT f.ord, f.seq, f.username, f.event_id, f.event, f.only_endpoint_id IS NOT NULL AS alone, t.endpoint_id,
-           t.rate_limit_per_second,
-           coalesce(row_number() OVER (PARTITION BY t.endpoint_id ORDER BY f.ord) <= r.free, false) AS fits
-    FROM target t JOIN fresh f ON f.ord = t.ord LEFT JOIN room r ON r.endpoint_id = t.endpoint_id
-    WHERE t.status = 'enabled'
-  ), placed AS MATERIALIZED (
-    SELECT line.*, v_head || posthorn.id_tail(nextval('posthorn.event_seq')) AS delivery_id,
-           CASE WHEN fits AND row_number() OVER (ORDER BY fits DESC, ord) <= p_limit
-                THEN gen_random_uuid()::text END AS token
-    FROM line ORDER BY ord
-  ), queued AS (
-    INSERT INTO posthorn.queue (username, delivery_id, endpoint_id, event_id, event, event_at, event_seq, attempts,
-                                failures, manual, pinned, created_at, due_at, leased, leased_at, token, holder)
-    SELECT username, delivery_id, endpoint_id, event_id, event, v_now, seq, 0, 0, alone, alone, v_now,
-           CASE WHEN token IS NULL THEN v_now ELSE v_until END, token IS NOT NULL,
-           CASE WHEN token IS NOT NULL THEN v_now END, token, CASE WHEN token IS NOT NULL THEN p_node END
-    FROM placed
-  ), called AS (
-    INSERT INTO posthorn.lane_call (username, endpoint_id, at)
-    SELECT DISTINCT username, endpoint_id, v_now FROM placed WHERE token IS NULL
-  ), armed AS (
-    UPDATE posthorn.lane l
-    SET next_at = least(l.next_at, v_until), keeper = CASE WHEN p.rate_limit_per_second IS NULL THEN NULL ELSE p_node END,
-        kept_until = CASE WHEN p.rate_limit_per_second IS NULL THEN NULL ELSE v_now + 10000 END
-    FROM (SELECT DISTINCT username, endpoint_id, rate_limit_per_second FROM placed WHERE token IS NOT NULL) p
-    WHERE l.username = p.username AND l.endpoint_id = p.endpoint_id
-      AND (l.next_at IS NULL OR l.next_at > v_until OR p.rate_limit_per_second IS NOT NULL OR l.keeper IS NOT NULL)
-  )
-  SELECT json_build_object(
-    'stored', (SELECT coalesce(json_agg(ord - 1), '[]') FROM fresh),
-    'made', (SELECT coalesce(json_agg(json_build_array(ord - 1, delivery_id, endpoint_id, token) ORDER BY ord, endpoint_id), '[]')
-             FROM placed),
-    'endpoints', (SELECT coalesce(json_agg(posthorn.leased_endpoint(e)), '[]') FROM posthorn.endpoint e
-                  JOIN (SELECT DISTINCT username, endpoint_id FROM placed WHERE token IS NOT NULL) p
-                    ON p.username = e.username AND p.endpoint_id = e.endpoint_id),
-    'until', v_until)
-  INTO v_result;
+  IF v_ords IS NOT NULL THEN
+    WITH fresh AS MATERIALIZED (
+      SELECT i.*, k.seq, posthorn.id_counter(k.seq) AS counter,
+             dense_rank() OVER (ORDER BY i.username, i.event, i.only_endpoint_id) AS kind
+      FROM unnest(p_usernames, p_event_ids, p_events, p_timestamps, p_bodies, p_fingerprints, p_only_endpoint_ids)
+           WITH ORDINALITY AS i(username, event_id, event, "timestamp", body, fingerprint, only_endpoint_id, ord)
+      JOIN unnest(v_ords, v_seqs) AS k(ord, seq) ON k.ord = i.ord
+    ), kind AS MATERIALIZED (
+      -- Events of one account and type have the same endpoints.
+      SELECT f.kind, e.endpoint_id, e.status, e.rate_limit_per_second, a.status = 'active' AS may_lease
+      FROM (SELECT DISTINCT kind, username, event, only_endpoint_id FROM fresh) f
+      JOIN LATERAL (SELECT status FROM posthorn.account WHERE username = f.username OFFSET 0) a ON true
+      CROSS JOIN LATERAL (
+        SELECT endpoint_id FROM posthorn.subscription
+        WHERE f.only_endpoint_id IS NULL AND username = f.username AND event = f.event
+        UNION ALL
+        SELECT f.only_endpoint_id WHERE f.only_endpoint_id IS NOT NULL
+      ) s
+      CROSS JOIN LATERAL (
+        SELECT endpoint_id, status, rate_limit_per_second FROM posthorn.endpoint
+        WHERE username = f.username AND endpoint_id = s.endpoint_id OFFSET 0
+      ) e
+      WHERE e.status <> 'deleted'
+    ), fan_out AS (
+      SELECT kind, count(*) FILTER (WHERE status = 'enabled') AS enabled,
+             json_agg(endpoint_id) FILTER (WHERE status <> 'enabled') AS skipped
+      FROM kind GROUP BY kind
+    ), stored AS (
+      INSERT INTO posthorn.event (seq, username, event_id, event, timestamp, created_at, body, fingerprint, deliveries,
+                                  skipped, only_endpoint_id)
+      SELECT f.seq, f.username, f.event_id, f.event, f.timestamp, v_now, f.body, f.fingerprint, coalesce(o.enabled, 0),
+             o.skipped::text, f.only_endpoint_id
+      FROM fresh f LEFT JOIN fan_out o ON o.kind = f.kind
+    ), line AS (
+      SELECT f.ord, f.seq, f.counter, f.username, f.event_id, f.event, f.only_endpoint_id IS NOT NULL AS alone,
+             k.endpoint_id, k.rate_limit_per_second, k.may_lease
+      FROM fresh f JOIN kind k ON k.kind = f.kind AND k.status = 'enabled'
+    ), room AS MATERIALIZED (
+      -- Of the lanes that are held. Older deliveries that wait must not be passed by new ones.
+      SELECT t.endpoint_id, capacity.size - capacity.leased AS left,
+        CASE WHEN EXISTS (SELECT 1 FROM posthorn.queue q WHERE q.username = t.username AND q.endpoint_id = t.endpoint_id
+                            AND (q.due_at, q.event_seq) >= (a.floor_due, a.floor_seq) AND q.due_at <= v_now
+                            AND (NOT q.leased OR q.leased_until <= v_now)) THEN 0
+             ELSE capacity.size - capacity.leased END AS free
+      FROM (SELECT DISTINCT username, endpoint_id, rate_limit_per_second FROM line
+            WHERE may_lease AND endpoint_id = ANY (v_lanes)) t
+      CROSS JOIN LATERAL (SELECT floor_due, floor_seq, leased_due, leased_seq FROM posthorn.lane
+                          WHERE username = t.username AND endpoint_id = t.endpoint_id OFFSET 0) a
+      CROSS JOIN LATERAL (
+        SELECT posthorn.lane_capacity(p_lane_limit, t.rate_limit_per_second) AS size, count(*) AS leased
+        FROM posthorn.queue q WHERE q.username = t.username AND q.endpoint_id = t.endpoint_id
+          AND (q.due_at, q.event_seq) >= (a.floor_due, a.floor_seq) AND (q.due_at, q.event_seq) <= (a.leased_due, a.leased_seq)
+          AND q.leased AND q.leased_until > v_now
+      ) capacity
+    ), placed AS MATERIALIZED (
+      SELECT line.*,
+             v_head || line.counter
+               || lpad(to_hex((row_number() OVER (ORDER BY line.ord, line.endpoint_id)) & 65535), 4, '0')
+               || left(v_random, 8) AS delivery_id,
+             first.token
+      FROM line
+      LEFT JOIN (
+        SELECT l.ord, l.endpoint_id, v_random || '-' || row_number() OVER (ORDER BY l.ord) AS token
+        FROM (
+          SELECT line.ord, line.endpoint_id,
+                 row_number() OVER (PARTITION BY line.endpoint_id ORDER BY line.ord) <= r.free AS fits
+          FROM line JOIN room r ON r.endpoint_id = line.endpoint_id AND r.free > 0
+        ) l
+        WHERE l.fits ORDER BY l.ord LIMIT p_limit
+      ) first ON first.ord = line.ord AND first.endpoint_id = line.endpoint_id
+    ), queued AS (
+      INSERT INTO posthorn.queue (username, delivery_id, endpoint_id, event_id, event, event_at, event_seq, attempts,
+                                  failures, manual, pinned, apart, created_at, due_at, leased, leased_at, leased_until,
+                                  token, holder)
+      SELECT username, delivery_id, endpoint_id, event_id, event, v_now, seq, 0, 0, alone, alone, false, v_now, v_now,
+             token IS NOT NULL, CASE WHEN token IS NOT NULL THEN v_now END, CASE WHEN token IS NOT NULL THEN v_until END,
+             token, CASE WHEN token IS NOT NULL THEN p_node END
+      FROM placed
+    ), called AS (
+      INSERT INTO posthorn.lane_call (username, endpoint_id, at)
+      SELECT DISTINCT username, endpoint_id, v_now FROM placed
+      WHERE token IS NULL AND endpoint_id NOT IN (SELECT endpoint_id FROM room)
+    ), armed AS (
+      -- Lanes that are held need no call. A full one isn't looked at before a lease of it ends: see claim.
+      UPDATE posthorn.lane l
+      SET next_at = least(l.next_at, CASE WHEN p.leased < p.placed AND (p_limit = 0 OR p.leased < p.left)
+                                          THEN v_now
+                                          WHEN p.leased > 0 THEN v_until END),
+          leased_due = CASE WHEN p.leased > 0 THEN greatest(l.leased_due, v_now) ELSE l.leased_due END,
+          leased_seq = CASE WHEN p.leased = 0 OR v_now < l.leased_due THEN l.leased_seq WHEN v_now > l.leased_due THEN p.seq
+                            ELSE greatest(l.leased_seq, p.seq) END,
+          floor_due = least(l.floor_due, v_now), floor_seq = CASE WHEN l.floor_due < v_now THEN l.floor_seq ELSE 0 END,
+          keeper = CASE WHEN p.rate_limit_per_second IS NULL THEN NULL WHEN p.leased > 0 THEN p_node ELSE l.keeper END,
+          kept_until = CASE WHEN p.rate_limit_per_second IS NULL THEN NULL WHEN p.leased > 0 THEN v_now + 10000
+                            ELSE l.kept_until END
+      FROM (SELECT placed.username, placed.endpoint_id, placed.rate_limit_per_second, room.left, count(*) AS placed,
+                   count(token) AS leased, max(seq) FILTER (WHERE token IS NOT NULL) AS seq
+            FROM placed JOIN room ON room.endpoint_id = placed.endpoint_id
+            GROUP BY placed.username, placed.endpoint_id, placed.rate_limit_per_second, room.left) p
+      WHERE l.username = p.username AND l.endpoint_id = p.endpoint_id
+        AND (p.leased > 0 OR (p_limit = 0 OR p.left > 0) AND (l.next_at IS NULL OR l.next_at > v_now)
+          OR l.floor_due >= v_now)
+    )
+    SELECT
+      (SELECT json_agg(json_build_array(ord - 1, delivery_id, endpoint_id, token) ORDER BY ord, endpoint_id) FROM placed),
+      (SELECT json_agg(posthorn.leased_endpoint(e)) FROM posthorn.endpoint e
+       JOIN (SELECT DISTINCT username, endpoint_id FROM placed WHERE token IS NOT NULL) p
+         ON p.username = e.username AND p.endpoint_id = e.endpoint_id)
+    INTO v_made, v_endpoints;
+  END IF;
 
   -- What wasn't stored, and what stands in its place. A statement of its own sees what others committed meanwhile.
-  IF json_array_length(v_result -> 'stored') < json_array_length(p_events) THEN
-    SELECT json_agg(json_build_array(i.ord - 1, v.event, v.timestamp, v.fingerprint, v.deliveries,
-                                     CASE WHEN v.fingerprint IS NULL THEN v.body END)) INTO v_taken
-    FROM ROWS FROM (json_to_recordset(p_events) AS (username text, event_id text)) WITH ORDINALITY
-         AS i(username, event_id, ord)
+  IF coalesce(cardinality(v_ords), 0) < cardinality(p_usernames) THEN
+    SELECT coalesce(json_agg(json_build_array(i.ord - 1, v.event, v.timestamp, v.fingerprint, v.deliveries,
+                                              CASE WHEN v.fingerprint IS NULL THEN v.body END)), '[]') INTO v_taken
+    FROM unnest(p_usernames, p_event_ids) WITH ORDINALITY AS i(username, event_id, ord)
     JOIN posthorn.event_key k ON k.username = i.username AND k.event_id = i.event_id
     JOIN posthorn.event v ON v.username = k.username AND v.created_at = k.created_at AND v.seq = k.seq
-    WHERE NOT EXISTS (SELECT 1 FROM json_array_elements_text(v_result -> 'stored') s WHERE s::bigint = i.ord - 1);
+    WHERE v_ords IS NULL OR i.ord <> ALL (v_ords);
   END IF;
-  RETURN json_build_object('stored', v_result -> 'stored', 'made', v_result -> 'made',
-                           'endpoints', v_result -> 'endpoints', 'until', v_until,
-                           'taken', coalesce(v_taken, '[]'), 'next', posthorn.next_due());
+  RETURN json_build_object('stored', coalesce(v_stored, '[]'), 'made', coalesce(v_made, '[]'),
+                           'endpoints', coalesce(v_endpoints, '[]'), 'until', v_until, 'taken', v_taken,
+                           'next', posthorn.next_due());
 END $$;
 
 -- ------------------------------------------------------------------------------------------------ claim
@@ -266,271 +315,375 @@ BEGIN
 END $$;
 
 -- Takes up calls, then leases due deliveries: each due lane its share first, then what the others left over.
--- Answers { leases: [[…]], events: [[…]], endpoints: […], until, next }; see queue.ts, which reads it.
-CREATE FUNCTION posthorn.claim(p_node bigint, p_limit integer, p_lane_limit integer, p_lease_ms bigint) RETURNS json
-  LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off AS $$
+-- p_freed_usernames, p_freed_endpoints: lanes in which the caller has just made room; what waits there is due as well.
+-- Answers { leases: [[…]], events: [[…]], endpoints: […], until, next }; see leases.ts, which reads it.
+CREATE FUNCTION posthorn.claim(
+  p_node bigint, p_limit integer, p_lane_limit integer, p_lease_ms bigint,
+  p_freed_usernames text[] DEFAULT NULL, p_freed_endpoints text[] DEFAULT NULL
+) RETURNS json
+  LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   v_now bigint := posthorn.now_ms();
   v_until bigint := v_now + p_lease_ms;
+  v_random text := posthorn.id_random();
+  -- The lanes that are served, and of each: when it was to be looked at, how much room it has (null: its endpoint
+  -- isn't enabled), when the first of its leases ends, whether it has a rate.
   v_usernames text[];
   v_endpoints text[];
-  v_tokens text[] := '{}';
-  v_owners text[] := '{}';
-  v_ids text[] := '{}';
-  v_new_tokens text[];
-  v_new_owners text[];
-  v_new_ids text[];
-  v_most integer;
-  v_visited boolean := false;
+  v_nexts bigint[];
+  v_free integer[];
+  v_ends bigint[];
+  v_rated boolean[];
+  v_is_any_off boolean;
+  -- What each round leased of each lane: how many, and up to which place.
+  v_counts integer[];
+  v_dues bigint[];
+  v_seqs bigint[];
+  v_more_counts integer[];
+  v_more_dues bigint[];
+  v_more_seqs bigint[];
+  v_leases json;
+  v_more_leases json;
+  v_events json;
+  v_more_events json;
+  v_leased integer := 0;
+  v_share integer;
+  v_endpoint_rows json;
   v_lane record;
-  v_result json;
 BEGIN
-  IF p_limit <= 0 THEN
-    RETURN json_build_object('leases', '[]'::json, 'events', '[]'::json, 'endpoints', '[]'::json, 'until', v_until,
-                             'next', posthorn.next_due());
-  END IF;
-
-  WITH call AS MATERIALIZED (
-    SELECT id, username, endpoint_id, at FROM posthorn.lane_call ORDER BY id LIMIT 2000
-  ), locked AS MATERIALIZED (
-    SELECT l.username, l.endpoint_id FROM posthorn.lane l
-    WHERE (l.username, l.endpoint_id) IN (SELECT username, endpoint_id FROM call)
-    FOR NO KEY UPDATE SKIP LOCKED
-  ), taken AS (
-    DELETE FROM posthorn.lane_call c USING call, locked l
-    WHERE c.id = call.id AND l.username = call.username AND l.endpoint_id = call.endpoint_id
-    RETURNING c.username, c.endpoint_id, c.at
-  )
-  UPDATE posthorn.lane l SET next_at = t.at
-  FROM (SELECT username, endpoint_id, min(at) AS at FROM taken GROUP BY username, endpoint_id) t
-  WHERE l.username = t.username AND l.endpoint_id = t.endpoint_id AND (l.next_at IS NULL OR l.next_at > t.at);
-
-  SELECT array_agg(username), array_agg(endpoint_id) INTO v_usernames, v_endpoints FROM (
-    SELECT username, endpoint_id FROM posthorn.lane
-    WHERE next_at IS NOT NULL AND next_at <= v_now AND NOT parked
-      AND (keeper IS NULL OR keeper = p_node OR kept_until <= v_now)
-    ORDER BY next_at LIMIT p_limit
-    FOR NO KEY UPDATE SKIP LOCKED
-  ) due;
-  IF v_usernames IS NULL THEN
-    RETURN json_build_object('leases', '[]'::json, 'events', '[]'::json, 'endpoints', '[]'::json, 'until', v_until,
-                             'next', posthorn.next_due());
-  END IF;
-
-  FOR v_lane IN
-    SELECT l.username, l.endpoint_id, e.status FROM unnest(v_usernames, v_endpoints) AS l(username, endpoint_id)
-    LEFT JOIN posthorn.endpoint e ON e.username = l.username AND e.endpoint_id = l.endpoint_id
-    WHERE e.status IS DISTINCT FROM 'enabled'
-  LOOP
-    PERFORM posthorn.cancel_waiting(v_lane.username, v_lane.endpoint_id, posthorn.cancel_reason(v_lane.status), 500);
-  END LOOP;
-
-  FOREACH v_most IN ARRAY ARRAY[greatest(1, p_limit / cardinality(v_usernames)), p_limit] LOOP
-    EXIT WHEN cardinality(v_ids) >= p_limit;
-    -- A share as large as a lane can be left nothing over.
-    EXIT WHEN v_most = p_limit AND p_limit / cardinality(v_usernames) >= p_lane_limit AND v_visited;
-    v_visited := true;
-    WITH room AS MATERIALIZED (
-      SELECT l.ord, l.username, l.endpoint_id, least(v_most, posthorn.lane_capacity(p_lane_limit, e.rate_limit_per_second)
-          - (SELECT count(*) FROM posthorn.queue q WHERE q.username = l.username AND q.endpoint_id = l.endpoint_id
-               AND q.leased AND q.due_at > v_now)) AS free
-      FROM unnest(v_usernames, v_endpoints) WITH ORDINALITY AS l(username, endpoint_id, ord)
-      JOIN posthorn.endpoint e ON e.username = l.username AND e.endpoint_id = l.endpoint_id AND e.status = 'enabled'
-    ), picked AS MATERIALIZED (
-      SELECT r.ord, r.username, p.delivery_id, p.leased, p.due_at
-      FROM room r CROSS JOIN LATERAL (
-        SELECT found.* FROM (
-          -- Leases that ran out, first.
-          SELECT expired.* FROM (
-            SELECT q.delivery_id, q.leased, q.due_at FROM posthorn.queue q
-            WHERE q.username = r.username AND q.endpoint_id = r.endpoint_id AND q.leased AND q.due_at <= v_now
-            ORDER BY q.due_at LIMIT greatest(r.free, 0) FOR UPDATE SKIP LOCKED) expired
-          UNION ALL
-          SELECT waiting.* FROM (
-            SELECT q.delivery_id, q.leased, q.due_at FROM posthorn.queue q
-            WHERE q.username = r.username AND q.endpoint_id = r.endpoint_id AND NOT q.leased AND q.due_at <= v_now
-            ORDER BY q.due_at LIMIT greatest(r.free, 0) FOR UPDATE SKIP LOCKED) waiting
-        ) found
-        ORDER BY found.leased DESC, found.due_at LIMIT greatest(r.free, 0)
-      ) p
-      WHERE r.free > 0
-      ORDER BY r.ord, p.leased DESC, p.due_at LIMIT p_limit - cardinality(v_ids)
-    ), judged AS MATERIALIZED (
-      SELECT q.*, p.ord, q.manual OR q.pinned OR EXISTS (
-          SELECT 1 FROM posthorn.subscription s
-          WHERE s.username = q.username AND s.event = q.event AND s.endpoint_id = q.endpoint_id) AS wanted
-      FROM picked p JOIN posthorn.queue q ON q.username = p.username AND q.delivery_id = p.delivery_id
-    ), unwanted AS (
-      DELETE FROM posthorn.queue q USING judged j
-      WHERE NOT j.wanted AND q.username = j.username AND q.delivery_id = j.delivery_id
-    ), cancelled AS (
-      INSERT INTO posthorn.delivery (username, delivery_id, endpoint_id, event_id, event, event_at, event_seq, status,
-                                     status_reason, attempts, created_at, completed_at)
-      SELECT username, delivery_id, endpoint_id, event_id, event, event_at, event_seq, 'cancelled',
-             'event type no longer subscribed', attempts, created_at, v_now
-      FROM judged WHERE NOT wanted
-    ), leased AS (
-      UPDATE posthorn.queue q
-      SET leased = true, leased_at = v_now, due_at = v_until, token = gen_random_uuid()::text, holder = p_node
-      FROM judged j
-      WHERE j.wanted AND q.username = j.username AND q.delivery_id = j.delivery_id
-      RETURNING q.username, q.delivery_id, q.token, j.ord, j.due_at AS was_due
+  IF p_limit > 0 THEN
+    WITH call AS MATERIALIZED (
+      SELECT id, username, endpoint_id, at FROM posthorn.lane_call ORDER BY id LIMIT 2000
+    ), locked AS MATERIALIZED (
+      SELECT l.username, l.endpoint_id FROM posthorn.lane l
+      WHERE (l.username, l.endpoint_id) IN (SELECT username, endpoint_id FROM call)
+      FOR NO KEY UPDATE SKIP LOCKED
+    ), taken AS (
+      DELETE FROM posthorn.lane_call c USING call, locked l
+      WHERE c.id = call.id AND l.username = call.username AND l.endpoint_id = call.endpoint_id
+      RETURNING c.username, c.endpoint_id, c.at
     )
-    SELECT coalesce(array_agg(token ORDER BY ord, was_due), '{}'), coalesce(array_agg(username ORDER BY ord, was_due), '{}'),
-           coalesce(array_agg(delivery_id ORDER BY ord, was_due), '{}')
-    INTO v_new_tokens, v_new_owners, v_new_ids FROM leased;
-    v_tokens := v_tokens || v_new_tokens;
-    v_owners := v_owners || v_new_owners;
-    v_ids := v_ids || v_new_ids;
-  END LOOP;
+    UPDATE posthorn.lane l
+    SET next_at = least(l.next_at, t.at), floor_due = least(l.floor_due, t.at),
+        floor_seq = CASE WHEN l.floor_due < t.at THEN l.floor_seq ELSE 0 END
+    FROM (SELECT username, endpoint_id, min(at) AS at FROM taken GROUP BY username, endpoint_id) t
+    WHERE l.username = t.username AND l.endpoint_id = t.endpoint_id
+      AND (l.next_at IS NULL OR l.next_at > t.at OR l.floor_due >= t.at);
+
+    SELECT array_agg(username), array_agg(endpoint_id), array_agg(next_at) INTO v_usernames, v_endpoints, v_nexts FROM (
+      SELECT username, endpoint_id, next_at FROM posthorn.lane
+      WHERE next_at IS NOT NULL AND next_at <= v_now AND NOT parked
+        AND (keeper IS NULL OR keeper = p_node OR kept_until <= v_now)
+      ORDER BY next_at LIMIT p_limit
+      FOR NO KEY UPDATE SKIP LOCKED
+    ) due;
+  END IF;
+
+  IF p_freed_usernames IS NOT NULL THEN
+    -- Served with the rest where something waits. A lane that another has in hand is called for in any case: it may be
+    -- about to commit what waits, in the belief that the lane is full.
+    WITH freed AS MATERIALIZED (
+      SELECT f.username, f.endpoint_id FROM unnest(p_freed_usernames, p_freed_endpoints) AS f(username, endpoint_id)
+      WHERE NOT EXISTS (SELECT 1 FROM unnest(v_usernames, v_endpoints) AS d(username, endpoint_id)
+                        WHERE d.username = f.username AND d.endpoint_id = f.endpoint_id)
+    ), held AS MATERIALIZED (
+      SELECT l.* FROM freed f CROSS JOIN LATERAL (
+        SELECT username, endpoint_id, next_at, floor_due, floor_seq,
+               NOT parked AND (keeper IS NULL OR keeper = p_node OR kept_until <= v_now) AS may_lease
+        FROM posthorn.lane WHERE username = f.username AND endpoint_id = f.endpoint_id
+        FOR NO KEY UPDATE SKIP LOCKED
+      ) l
+    ), waiting AS MATERIALIZED (
+      SELECT h.* FROM held h
+      WHERE EXISTS (SELECT 1 FROM posthorn.queue q WHERE q.username = h.username AND q.endpoint_id = h.endpoint_id
+                      AND (q.due_at, q.event_seq) >= (h.floor_due, h.floor_seq) AND q.due_at <= v_now
+                      AND (NOT q.leased OR q.leased_until <= v_now))
+    ), locked AS MATERIALIZED (
+      SELECT * FROM waiting WHERE may_lease LIMIT greatest(0, p_limit - coalesce(cardinality(v_usernames), 0))
+    ), called AS (
+      INSERT INTO posthorn.lane_call (username, endpoint_id, at)
+      SELECT f.username, f.endpoint_id, v_now FROM freed f
+      WHERE NOT EXISTS (SELECT 1 FROM held h WHERE h.username = f.username AND h.endpoint_id = f.endpoint_id)
+      UNION ALL
+      SELECT w.username, w.endpoint_id, v_now FROM waiting w
+      WHERE NOT EXISTS (SELECT 1 FROM locked l WHERE l.username = w.username AND l.endpoint_id = w.endpoint_id)
+    )
+    SELECT v_usernames || array_agg(username), v_endpoints || array_agg(endpoint_id), v_nexts || array_agg(next_at)
+    INTO v_usernames, v_endpoints, v_nexts FROM locked;
+  END IF;
+
+  IF coalesce(cardinality(v_usernames), 0) = 0 THEN
+    RETURN json_build_object('leases', '[]'::json, 'events', '[]'::json, 'endpoints', '[]'::json, 'until', v_until,
+                             'next', posthorn.next_due());
+  END IF;
+
+  SELECT array_agg(CASE WHEN e.status = 'enabled'
+                        THEN greatest(0, posthorn.lane_capacity(p_lane_limit, e.rate_limit_per_second) - k.leased) END
+                   ORDER BY l.ord),
+         array_agg(k.lease_end ORDER BY l.ord), array_agg(e.rate_limit_per_second IS NOT NULL ORDER BY l.ord),
+         bool_or(e.status IS DISTINCT FROM 'enabled')
+  INTO v_free, v_ends, v_rated, v_is_any_off
+  FROM unnest(v_usernames, v_endpoints) WITH ORDINALITY AS l(username, endpoint_id, ord)
+  LEFT JOIN LATERAL (SELECT status, rate_limit_per_second FROM posthorn.endpoint
+                     WHERE username = l.username AND endpoint_id = l.endpoint_id OFFSET 0) e ON true
+  CROSS JOIN LATERAL (SELECT floor_due, floor_seq, leased_due, leased_seq FROM posthorn.lane
+                      WHERE username = l.username AND endpoint_id = l.endpoint_id OFFSET 0) a
+  CROSS JOIN LATERAL (
+    SELECT count(*)::integer AS leased, min(q.leased_until) AS lease_end FROM posthorn.queue q
+    WHERE q.username = l.username AND q.endpoint_id = l.endpoint_id
+      AND (q.due_at, q.event_seq) >= (a.floor_due, a.floor_seq) AND (q.due_at, q.event_seq) <= (a.leased_due, a.leased_seq)
+      AND q.leased AND q.leased_until > v_now OFFSET 0
+  ) k;
+
+  IF v_is_any_off THEN
+    FOR v_lane IN
+      SELECT l.username, l.endpoint_id, e.status FROM unnest(v_usernames, v_endpoints, v_free) AS l(username, endpoint_id, free)
+      LEFT JOIN posthorn.endpoint e ON e.username = l.username AND e.endpoint_id = l.endpoint_id
+      WHERE l.free IS NULL
+    LOOP
+      PERFORM posthorn.cancel_waiting(v_lane.username, v_lane.endpoint_id, posthorn.cancel_reason(v_lane.status), 500);
+    END LOOP;
+  END IF;
+
+  v_share := greatest(1, p_limit / cardinality(v_usernames));
+  SELECT * INTO v_leases, v_events, v_counts, v_dues, v_seqs FROM posthorn.lease_due(
+    v_usernames, v_endpoints, v_free, v_share, p_limit, v_now, v_until, p_node, v_random || 'a');
+  SELECT coalesce(sum(n), 0) INTO v_leased FROM unnest(v_counts) n;
+  -- Only a lane that took its whole share can have more, and room for it.
+  IF v_leased < p_limit AND EXISTS (SELECT 1 FROM unnest(v_counts, v_free) AS t(n, free) WHERE t.n = v_share AND t.free > v_share)
+  THEN
+    SELECT * INTO v_more_leases, v_more_events, v_more_counts, v_more_dues, v_more_seqs FROM posthorn.lease_due(
+      v_usernames, v_endpoints, ARRAY(SELECT t.free - t.n FROM unnest(v_free, v_counts) WITH ORDINALITY AS t(free, n, ord)
+                                      ORDER BY t.ord),
+      p_limit, p_limit - v_leased, v_now, v_until, p_node, v_random || 'b');
+  END IF;
 
   -- When to look again. A full lane is looked at after a second: a settlement that freed a slot at the same moment may
   -- have seen nothing waiting.
   UPDATE posthorn.lane l
-  SET next_at = n.at, keeper = CASE WHEN n.rated THEN p_node END, kept_until = CASE WHEN n.rated THEN v_now + 10000 END
+  SET next_at = n.at, leased_due = greatest(l.leased_due, n.due),
+      leased_seq = CASE WHEN n.due > l.leased_due THEN n.seq WHEN n.due = l.leased_due THEN greatest(l.leased_seq, n.seq)
+                        ELSE l.leased_seq END,
+      floor_due = coalesce(n.first_due, l.floor_due), floor_seq = coalesce(n.first_seq, l.floor_seq),
+      keeper = CASE WHEN n.rated THEN p_node END, kept_until = CASE WHEN n.rated THEN v_now + 10000 END
   FROM (
-    SELECT k.username, k.endpoint_id, e.rate_limit_per_second IS NOT NULL AS rated,
-      least(k.lease_end, CASE
+    SELECT k.username, k.endpoint_id, k.rated, k.due, k.seq, k.first_due, k.first_seq,
+      least(CASE WHEN k.taken > 0 THEN least(k.lease_end, v_until) ELSE k.lease_end END, CASE
         WHEN k.waiting > v_now THEN k.waiting
         WHEN k.waiting IS NULL THEN NULL
-        WHEN k.leased >= posthorn.lane_capacity(p_lane_limit, e.rate_limit_per_second) THEN v_now + 1000
-        ELSE v_now END) AS at
+        WHEN k.taken < k.free IS NOT FALSE THEN v_now
+        WHEN k.next_at > v_now THEN least(k.next_at, v_now + 1000)
+        ELSE v_now + 1000 END) AS at
     FROM (
-      SELECT d.username, d.endpoint_id,
-        (SELECT min(q.due_at) FROM posthorn.queue q WHERE q.username = d.username AND q.endpoint_id = d.endpoint_id
-           AND q.leased) AS lease_end,
-        (SELECT min(q.due_at) FROM posthorn.queue q WHERE q.username = d.username AND q.endpoint_id = d.endpoint_id
-           AND NOT q.leased) AS waiting,
-        (SELECT count(*) FROM posthorn.queue q WHERE q.username = d.username AND q.endpoint_id = d.endpoint_id
-           AND q.leased AND q.due_at > v_now) AS leased
-      FROM unnest(v_usernames, v_endpoints) AS d(username, endpoint_id)
+      SELECT d.username, d.endpoint_id, d.next_at, d.free, d.lease_end, d.rated,
+        coalesce(d.n, 0) + coalesce(d.n2, 0) AS taken, greatest(d.due, d.due2, 0) AS due,
+        greatest(d.seq, d.seq2, 0) AS seq, first.due_at AS first_due, first.event_seq AS first_seq,
+        (SELECT q.due_at FROM posthorn.queue q WHERE q.username = d.username AND q.endpoint_id = d.endpoint_id
+           AND (q.due_at, q.event_seq) >= (first.due_at, first.event_seq)
+           AND (NOT q.leased OR q.leased_until <= v_now) ORDER BY q.due_at, q.event_seq LIMIT 1) AS waiting
+      FROM unnest(v_usernames, v_endpoints, v_nexts, v_free, v_ends, v_rated, v_counts, v_dues, v_seqs, v_more_counts,
+                  v_more_dues, v_more_seqs)
+           AS d(username, endpoint_id, next_at, free, lease_end, rated, n, due, seq, n2, due2, seq2)
+      CROSS JOIN LATERAL (SELECT floor_due, floor_seq FROM posthorn.lane
+                          WHERE username = d.username AND endpoint_id = d.endpoint_id OFFSET 0) a
+      LEFT JOIN LATERAL (
+        SELECT q.due_at, q.event_seq FROM posthorn.queue q WHERE q.username = d.username AND q.endpoint_id = d.endpoint_id
+          AND (q.due_at, q.event_seq) >= (a.floor_due, a.floor_seq) ORDER BY q.due_at, q.event_seq LIMIT 1
+      ) first ON true
+      OFFSET 0
     ) k
-    LEFT JOIN posthorn.endpoint e ON e.username = k.username AND e.endpoint_id = k.endpoint_id
+    OFFSET 0
   ) n
   WHERE l.username = n.username AND l.endpoint_id = n.endpoint_id
-    AND (l.next_at IS DISTINCT FROM n.at OR n.rated OR l.keeper IS NOT NULL);
+    AND (l.next_at IS DISTINCT FROM n.at OR n.rated OR l.keeper IS NOT NULL
+      OR (l.leased_due, l.leased_seq) < (n.due, n.seq) OR (l.floor_due, l.floor_seq) < (n.first_due, n.first_seq));
 
-  WITH lease AS MATERIALIZED (
-    SELECT i.ord, i.token, q.* FROM unnest(v_owners, v_ids, v_tokens) WITH ORDINALITY AS i(owner, id, token, ord)
-    JOIN LATERAL (
-      SELECT username, delivery_id, endpoint_id, event_id, event, event_at, event_seq, attempts, failures, manual
-      FROM posthorn.queue WHERE username = i.owner AND delivery_id = i.id) q ON true
+  SELECT coalesce(json_agg(posthorn.leased_endpoint(e)), '[]') INTO v_endpoint_rows
+  FROM unnest(v_usernames, v_endpoints, v_counts, v_more_counts) AS l(username, endpoint_id, n, n2)
+  JOIN posthorn.endpoint e ON e.username = l.username AND e.endpoint_id = l.endpoint_id
+  WHERE l.n > 0 OR l.n2 > 0;
+
+  RETURN json_build_object(
+    'leases', v_leases, 'more_leases', v_more_leases, 'events', v_events, 'more_events', v_more_events,
+    'endpoints', v_endpoint_rows, 'until', v_until, 'next', posthorn.next_due());
+END $$;
+
+-- Leases from lanes that the caller has locked what is due there, in the lanes' order: p_share of a lane at most, and
+-- as much as it has room for. Cancels what its endpoint no longer takes.
+-- Answers the leases, their events (each body once, however many endpoints it goes to), and for each lane how many it
+-- leased and a place in the lane's order beyond which it leased nothing.
+CREATE FUNCTION posthorn.lease_due(
+  p_usernames text[], p_endpoints text[], p_free integer[], p_share integer, p_limit integer, p_now bigint, p_until bigint,
+  p_node bigint, p_token text, OUT leases json, OUT events json, OUT counts integer[], OUT dues bigint[], OUT seqs bigint[]
+) LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  WITH picked AS MATERIALIZED (
+    SELECT l.ord, p.* FROM unnest(p_usernames, p_endpoints, p_free) WITH ORDINALITY AS l(username, endpoint_id, free, ord)
+    CROSS JOIN LATERAL (SELECT floor_due, floor_seq FROM posthorn.lane
+                        WHERE username = l.username AND endpoint_id = l.endpoint_id OFFSET 0) a
+    CROSS JOIN LATERAL (
+      SELECT q.ctid AS place, q.username, q.delivery_id, q.endpoint_id, q.event_id, q.event, q.event_at, q.event_seq,
+             q.attempts, q.failures, q.manual, q.pinned, q.apart, q.created_at, q.due_at
+      FROM posthorn.queue q
+      WHERE q.username = l.username AND q.endpoint_id = l.endpoint_id
+        AND (q.due_at, q.event_seq) >= (a.floor_due, a.floor_seq) AND q.due_at <= p_now
+        AND (NOT q.leased OR q.leased_until <= p_now)
+      ORDER BY q.due_at, q.event_seq LIMIT least(l.free, p_share) FOR UPDATE SKIP LOCKED
+    ) p
+    WHERE l.free > 0
+    ORDER BY l.ord, p.due_at, p.event_seq LIMIT p_limit
+  ), judged AS MATERIALIZED (
+    SELECT p.*, p.manual OR p.pinned OR EXISTS (
+        SELECT 1 FROM posthorn.subscription s
+        WHERE s.username = p.username AND s.event = p.event AND s.endpoint_id = p.endpoint_id) AS wanted,
+      row_number() OVER (ORDER BY p.ord, p.due_at, p.event_seq) AS n
+    FROM picked p
+  ), unwanted AS (
+    DELETE FROM posthorn.queue q USING judged j WHERE NOT j.wanted AND q.ctid = j.place
+  ), cancelled AS (
+    INSERT INTO posthorn.delivery (username, delivery_id, endpoint_id, event_id, event, event_at, event_seq, status,
+                                   status_reason, attempts, created_at, completed_at, apart)
+    SELECT username, delivery_id, endpoint_id, event_id, event, event_at, event_seq, 'cancelled',
+           'event type no longer subscribed', attempts, created_at, p_now, apart
+    FROM judged WHERE NOT wanted
+  ), leased AS (
+    -- By its place: who has locked a row knows where it is.
+    UPDATE posthorn.queue q
+    SET leased = true, leased_at = p_now, leased_until = p_until, token = p_token || j.n, holder = p_node
+    FROM judged j WHERE j.wanted AND q.ctid = j.place
   )
-  SELECT json_build_object(
-    'leases', (SELECT coalesce(json_agg(json_build_array(delivery_id, username, token, attempts, failures, manual,
-                                                         event_id, endpoint_id) ORDER BY ord), '[]') FROM lease),
-    -- Each body once, however many endpoints it goes to.
-    'events', (SELECT coalesce(json_agg(json_build_array(l.username, l.event_id, l.event, v.body)), '[]')
-               FROM (SELECT DISTINCT username, event_id, event, event_at, event_seq FROM lease) l
-               JOIN posthorn.event v ON v.username = l.username AND v.created_at = l.event_at AND v.seq = l.event_seq),
-    'endpoints', (SELECT coalesce(json_agg(posthorn.leased_endpoint(e)), '[]') FROM posthorn.endpoint e
-                  JOIN (SELECT DISTINCT username, endpoint_id FROM lease) l
-                    ON l.username = e.username AND l.endpoint_id = e.endpoint_id),
-    'until', v_until, 'next', posthorn.next_due())
-  INTO v_result;
-  RETURN v_result;
+  SELECT
+    (SELECT json_agg(json_build_array(delivery_id, username, p_token || n, attempts, failures, manual, event_id, endpoint_id)
+                     ORDER BY n) FROM judged WHERE wanted),
+    (SELECT json_agg(json_build_array(j.username, j.event_id, j.event, v.body))
+     FROM (SELECT DISTINCT username, event_id, event, event_at, event_seq FROM judged WHERE wanted) j
+     CROSS JOIN LATERAL (SELECT body FROM posthorn.event WHERE username = j.username AND created_at = j.event_at
+                           AND seq = j.event_seq OFFSET 0) v),
+    array_agg(coalesce(g.n, 0) ORDER BY o.ord), array_agg(g.due ORDER BY o.ord), array_agg(g.seq ORDER BY o.ord)
+  INTO leases, events, counts, dues, seqs
+  FROM generate_series(1, cardinality(p_usernames)) AS o(ord)
+  LEFT JOIN (SELECT ord, count(*)::integer AS n, max(due_at) AS due, max(event_seq) AS seq FROM judged WHERE wanted
+             GROUP BY ord) g ON g.ord = o.ord;
 END $$;
 
 -- ------------------------------------------------------------------------------------------------ settle, release
 
 -- Writes attempts and next states of the leases whose tokens hold, then claims. A delivery occurs once in a batch.
 --
--- p_settlements: [{ username, delivery_id, token, status, due_at, reason, disable, number, started_at, duration_ms,
---   outcome, http_status, error, url, request_headers, response_headers, response_body (base 64), response_truncated,
---   manual, latency }]
--- p_disables: whether any has disable
+-- p_statuses: delivered, dead or pending; p_disables: reasons for which endpoints are disabled, null for most
+-- p_judges: whether any is pending or disables
 -- Answers the claim's answer with results: [[index, status]] of those that were settled.
 CREATE FUNCTION posthorn.settle(
-  p_settlements json, p_disables boolean, p_node bigint, p_limit integer, p_lane_limit integer, p_lease_ms bigint
-) RETURNS json LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off AS $$
+  p_usernames text[], p_delivery_ids text[], p_tokens text[], p_statuses text[], p_due_ats bigint[], p_reasons text[],
+  p_disables text[], p_numbers integer[], p_started_ats bigint[], p_durations double precision[], p_outcomes text[],
+  p_http_statuses integer[], p_errors text[], p_urls text[], p_request_headers text[], p_response_headers text[],
+  p_response_bodies bytea[], p_truncated boolean[], p_manuals boolean[], p_latencies integer[],
+  p_judges boolean, p_node bigint, p_limit integer, p_lane_limit integer, p_lease_ms bigint
+) RETURNS json LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_hashjoin = off
+  SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   v_now bigint := posthorn.now_ms();
+  v_statuses text[] := p_statuses;
+  v_reasons text[] := p_reasons;
   v_results json;
   v_settled bigint[];
+  v_freed_usernames text[];
+  v_freed_endpoints text[];
   v_disabled record;
   v_claimed json;
 BEGIN
-  WITH held AS MATERIALIZED (
-    SELECT i.*, q.endpoint_id, q.event_id, q.event, q.event_at, q.event_seq, q.attempts, q.failures, q.pinned,
-           q.created_at
-    FROM ROWS FROM (json_to_recordset(p_settlements) AS (
-      username text, delivery_id text, token text, status text, due_at bigint, reason text, disable text, number integer,
-      started_at bigint, duration_ms double precision, outcome text, http_status integer, error text, url text,
-      request_headers text, response_headers text, response_body text, response_truncated boolean, manual boolean,
-      latency integer)) WITH ORDINALITY AS i(
-      username, delivery_id, token, status, due_at, reason, disable, number, started_at, duration_ms, outcome, http_status,
-      error, url, request_headers, response_headers, response_body, response_truncated, manual, latency, ord)
-    JOIN posthorn.queue q ON q.username = i.username AND q.delivery_id = i.delivery_id AND q.leased AND q.token = i.token
-    FOR UPDATE OF q
-  ), judged AS MATERIALIZED (
-    SELECT h.*, CASE WHEN h.status <> 'pending' OR (e.status = 'enabled' AND w.wanted) THEN h.status
-                     ELSE 'cancelled' END AS final,
-           CASE WHEN h.status <> 'pending' THEN h.reason
-                WHEN e.status = 'enabled' THEN 'event type no longer subscribed'
-                ELSE posthorn.cancel_reason(e.status) END AS final_reason
-    FROM held h
-    LEFT JOIN LATERAL (
-      -- Disabled by this settlement or one before it counts already.
-      SELECT CASE WHEN p_disables AND EXISTS (SELECT 1 FROM held d WHERE d.disable IS NOT NULL AND d.ord <= h.ord
-                    AND d.username = h.username AND d.endpoint_id = h.endpoint_id) THEN 'disabled' ELSE o.status END AS status
-      FROM posthorn.endpoint o WHERE o.username = h.username AND o.endpoint_id = h.endpoint_id OFFSET 0
-    ) e ON true
-    CROSS JOIN LATERAL (SELECT h.pinned OR EXISTS (
-      SELECT 1 FROM posthorn.subscription s
-      WHERE s.username = h.username AND s.event = h.event AND s.endpoint_id = h.endpoint_id) AS wanted) w
+  IF p_judges THEN
+    -- What would be attempted again is cancelled where its endpoint no longer wants it.
+    WITH held AS MATERIALIZED (
+      SELECT i.ord, i.status, i.disable, q.username, q.endpoint_id, q.event, q.pinned
+      FROM unnest(p_usernames, p_delivery_ids, p_tokens, p_statuses, p_disables)
+           WITH ORDINALITY AS i(username, delivery_id, token, status, disable, ord)
+      JOIN posthorn.queue q ON q.username = i.username AND q.delivery_id = i.delivery_id AND q.leased AND q.token = i.token
+      WHERE i.status = 'pending' OR i.disable IS NOT NULL
+      FOR UPDATE OF q
+    ), unwanted AS (
+      SELECT h.ord, CASE WHEN e.status = 'enabled' THEN 'event type no longer subscribed'
+                         ELSE posthorn.cancel_reason(e.status) END AS reason
+      FROM held h
+      LEFT JOIN LATERAL (
+        -- Disabled by this settlement or one before it counts already.
+        SELECT CASE WHEN EXISTS (SELECT 1 FROM held d WHERE d.disable IS NOT NULL AND d.ord <= h.ord
+                      AND d.username = h.username AND d.endpoint_id = h.endpoint_id) THEN 'disabled' ELSE o.status END AS status
+        FROM posthorn.endpoint o WHERE o.username = h.username AND o.endpoint_id = h.endpoint_id OFFSET 0
+      ) e ON true
+      WHERE h.status = 'pending' AND (e.status = 'enabled' AND (h.pinned OR EXISTS (
+        SELECT 1 FROM posthorn.subscription s
+        WHERE s.username = h.username AND s.event = h.event AND s.endpoint_id = h.endpoint_id))) IS NOT TRUE
+    )
+    SELECT array_agg(CASE WHEN u.ord IS NULL THEN s.status ELSE 'cancelled' END ORDER BY s.ord),
+           array_agg(CASE WHEN u.ord IS NULL THEN s.reason ELSE u.reason END ORDER BY s.ord)
+    INTO v_statuses, v_reasons
+    FROM unnest(p_statuses, p_reasons) WITH ORDINALITY AS s(status, reason, ord) LEFT JOIN unwanted u ON u.ord = s.ord;
+  END IF;
+
+  -- A row that ends is deleted without being locked or read before: the token is looked at as it goes.
+  WITH input AS MATERIALIZED (
+    SELECT * FROM unnest(
+      p_usernames, p_delivery_ids, p_tokens, v_statuses, p_due_ats, v_reasons, p_numbers, p_started_ats, p_durations,
+      p_outcomes, p_http_statuses, p_errors, p_urls, p_request_headers, p_response_headers, p_response_bodies, p_truncated,
+      p_manuals, p_latencies) WITH ORDINALITY AS i(
+      username, delivery_id, token, status, due_at, reason, number, started_at, duration_ms, outcome, http_status, error,
+      url, request_headers, response_headers, response_body, response_truncated, manual, latency, ord)
   ), gone AS (
-    DELETE FROM posthorn.queue q USING judged j
-    WHERE j.final <> 'pending' AND q.username = j.username AND q.delivery_id = j.delivery_id
-  ), finished AS (
-    INSERT INTO posthorn.delivery (username, delivery_id, endpoint_id, event_id, event, event_at, event_seq, status,
-                                   status_reason, attempts, created_at, completed_at)
-    SELECT username, delivery_id, endpoint_id, event_id, event, event_at, event_seq, final, final_reason, attempts + 1,
-           created_at, v_now
-    FROM judged WHERE final <> 'pending' ORDER BY ord
+    DELETE FROM posthorn.queue q USING input i
+    WHERE i.status <> 'pending' AND q.username = i.username AND q.delivery_id = i.delivery_id AND q.leased AND q.token = i.token
+    RETURNING q.endpoint_id, q.event_id, q.event, q.event_at, q.event_seq, q.attempts, q.created_at, q.apart, i.*
   ), rescheduled AS (
     UPDATE posthorn.queue q
-    SET attempts = j.attempts + 1, failures = j.failures + 1, manual = false, due_at = j.due_at, leased = false,
-        leased_at = NULL, token = NULL, holder = NULL
-    FROM judged j
-    WHERE j.final = 'pending' AND q.username = j.username AND q.delivery_id = j.delivery_id
+    SET attempts = q.attempts + 1, failures = q.failures + 1, manual = false, due_at = i.due_at, leased = false,
+        leased_at = NULL, leased_until = NULL, token = NULL, holder = NULL
+    FROM input i
+    WHERE i.status = 'pending' AND q.username = i.username AND q.delivery_id = i.delivery_id AND q.leased AND q.token = i.token
+    RETURNING q.endpoint_id, q.event_id, q.event, q.event_at, q.event_seq, q.attempts, q.created_at, q.apart, i.*
+  ), settled AS MATERIALIZED (
+    SELECT * FROM gone UNION ALL SELECT * FROM rescheduled
+  ), finished AS (
+    INSERT INTO posthorn.delivery (username, delivery_id, endpoint_id, event_id, event, event_at, event_seq, status,
+                                   status_reason, attempts, created_at, completed_at, apart)
+    SELECT username, delivery_id, endpoint_id, event_id, event, event_at, event_seq, status, reason, attempts + 1,
+           created_at, v_now, apart
+    FROM settled WHERE status <> 'pending' ORDER BY ord
   ), logged AS (
     INSERT INTO posthorn.attempt (username, delivery_id, event_at, number, started_at, duration_ms, outcome, http_status,
                                   error, url, request_headers, response_headers, response_body, response_truncated,
                                   manual)
     SELECT username, delivery_id, event_at, number, started_at, duration_ms, outcome, http_status, error, url,
-           request_headers, response_headers, decode(response_body, 'base64'), response_truncated, manual
-    FROM judged ORDER BY ord
+           request_headers, response_headers, response_body, response_truncated, manual
+    FROM settled ORDER BY ord
   ), counted AS (
     INSERT INTO posthorn.stat AS s (username, at, endpoint_id, event, outcome, latency, node, count)
     SELECT username, at, endpoint_id, event, outcome, latency, p_node, count(*) FROM (
-      SELECT username, started_at - started_at % 60000 AS at, endpoint_id, event, outcome, latency FROM judged
+      SELECT username, started_at - started_at % 60000 AS at, endpoint_id, event, outcome, latency FROM settled
       UNION ALL
       SELECT username, started_at - started_at % 60000, endpoint_id, event, 'dead:' || outcome, 0
-      FROM judged WHERE final = 'dead'
+      FROM settled WHERE status = 'dead'
     ) c
     GROUP BY username, at, endpoint_id, event, outcome, latency
     ORDER BY username, at, endpoint_id, event, outcome, latency
     ON CONFLICT (username, at, endpoint_id, event, outcome, latency, node) DO UPDATE SET count = s.count + excluded.count
   ), called AS (
     INSERT INTO posthorn.lane_call (username, endpoint_id, at)
-    SELECT username, endpoint_id, min(due_at) FROM judged WHERE final = 'pending' GROUP BY username, endpoint_id
-    UNION ALL
-    -- A slot came free for what waits.
-    SELECT f.username, f.endpoint_id, v_now FROM (SELECT DISTINCT username, endpoint_id FROM judged) f
-    WHERE EXISTS (SELECT 1 FROM posthorn.queue q WHERE q.username = f.username AND q.endpoint_id = f.endpoint_id
-                    AND NOT q.leased AND q.due_at <= v_now)
+    SELECT username, endpoint_id, min(due_at) FROM settled WHERE status = 'pending' GROUP BY username, endpoint_id
   )
-  SELECT coalesce(json_agg(json_build_array(ord - 1, final)), '[]'), array_agg(ord) INTO v_results, v_settled
-  FROM judged;
+  SELECT
+    (SELECT coalesce(json_agg(json_build_array(ord - 1, status)), '[]') FROM settled),
+    (SELECT array_agg(ord) FROM settled),
+    array_agg(f.username), array_agg(f.endpoint_id)
+  INTO v_results, v_settled, v_freed_usernames, v_freed_endpoints
+  FROM (SELECT DISTINCT username, endpoint_id FROM settled) f;
 
   -- Last, when what was settled here no longer waits.
-  IF p_disables THEN
+  IF p_judges THEN
     FOR v_disabled IN
       UPDATE posthorn.endpoint e SET status = 'disabled', disabled_reason = g.disable
       FROM (
         SELECT i.username, coalesce(q.endpoint_id, d.endpoint_id) AS endpoint_id, max(i.disable) AS disable
-        FROM ROWS FROM (json_to_recordset(p_settlements) AS (username text, delivery_id text, disable text))
-             WITH ORDINALITY AS i(username, delivery_id, disable, ord)
+        FROM unnest(p_usernames, p_delivery_ids, p_disables) WITH ORDINALITY AS i(username, delivery_id, disable, ord)
         LEFT JOIN posthorn.queue q ON q.username = i.username AND q.delivery_id = i.delivery_id
         LEFT JOIN posthorn.delivery d ON d.username = i.username AND d.delivery_id = i.delivery_id
         WHERE i.disable IS NOT NULL AND i.ord = ANY (v_settled)
@@ -546,10 +699,8 @@ BEGIN
     END LOOP;
   END IF;
 
-  v_claimed := posthorn.claim(p_node, p_limit, p_lane_limit, p_lease_ms);
-  RETURN json_build_object('results', v_results, 'leases', v_claimed -> 'leases', 'events', v_claimed -> 'events',
-                           'endpoints', v_claimed -> 'endpoints', 'until', v_claimed -> 'until',
-                           'next', v_claimed -> 'next');
+  v_claimed := posthorn.claim(p_node, p_limit, p_lane_limit, p_lease_ms, v_freed_usernames, v_freed_endpoints);
+  RETURN json_build_object('results', v_results, 'claimed', v_claimed);
 END $$;
 
 -- Gives leases back: due at once, or cancelled when their endpoint is gone or disabled. p_leases: [{ username,
@@ -565,7 +716,7 @@ CREATE FUNCTION posthorn.release(p_leases json) RETURNS integer
     FOR UPDATE OF q
   ), freed AS (
     UPDATE posthorn.queue q
-    SET due_at = posthorn.now_ms(), leased = false, leased_at = NULL, token = NULL, holder = NULL
+    SET leased = false, leased_at = NULL, leased_until = NULL, token = NULL, holder = NULL
     FROM held h
     WHERE h.status = 'enabled' AND q.username = h.username AND q.delivery_id = h.delivery_id
   ), gone AS (
@@ -573,13 +724,13 @@ CREATE FUNCTION posthorn.release(p_leases json) RETURNS integer
     WHERE h.status IS DISTINCT FROM 'enabled' AND q.username = h.username AND q.delivery_id = h.delivery_id
   ), cancelled AS (
     INSERT INTO posthorn.delivery (username, delivery_id, endpoint_id, event_id, event, event_at, event_seq, status,
-                                   status_reason, attempts, created_at, completed_at)
+                                   status_reason, attempts, created_at, completed_at, apart)
     SELECT username, delivery_id, endpoint_id, event_id, event, event_at, event_seq, 'cancelled',
-           posthorn.cancel_reason(status), attempts, created_at, posthorn.now_ms()
+           posthorn.cancel_reason(status), attempts, created_at, posthorn.now_ms(), apart
     FROM held WHERE status IS DISTINCT FROM 'enabled'
   ), called AS (
     INSERT INTO posthorn.lane_call (username, endpoint_id, at)
-    SELECT DISTINCT username, endpoint_id, posthorn.now_ms() FROM held WHERE status = 'enabled'
+    SELECT username, endpoint_id, min(due_at) FROM held WHERE status = 'enabled' GROUP BY username, endpoint_id
   )
   SELECT count(*)::integer FROM held
 $$;
@@ -600,16 +751,16 @@ BEGIN
   DELETE FROM posthorn.node WHERE node_id = ANY (v_dead);
   WITH freed AS (
     UPDATE posthorn.queue q
-    SET due_at = posthorn.now_ms(), leased = false, leased_at = NULL, token = NULL, holder = NULL
+    SET leased = false, leased_at = NULL, leased_until = NULL, token = NULL, holder = NULL
     FROM (SELECT username, delivery_id FROM posthorn.queue
           -- A node that was forgotten may have leased once more before it noticed.
           WHERE leased AND (holder = ANY (v_dead) OR holder NOT IN (SELECT node_id FROM posthorn.node))
           ORDER BY username, delivery_id FOR UPDATE) h
     WHERE q.username = h.username AND q.delivery_id = h.delivery_id
-    RETURNING q.username, q.endpoint_id
+    RETURNING q.username, q.endpoint_id, q.due_at
   ), called AS (
     INSERT INTO posthorn.lane_call (username, endpoint_id, at)
-    SELECT DISTINCT username, endpoint_id, posthorn.now_ms() FROM freed
+    SELECT username, endpoint_id, min(due_at) FROM freed GROUP BY username, endpoint_id
   )
   SELECT count(*)::integer INTO v_freed FROM freed;
   RETURN v_freed;
@@ -620,15 +771,15 @@ CREATE FUNCTION posthorn.free_lost_leases(p_node bigint, p_known text[], p_age_m
   LANGUAGE sql VOLATILE AS $$
   WITH freed AS (
     UPDATE posthorn.queue q
-    SET due_at = posthorn.now_ms(), leased = false, leased_at = NULL, token = NULL, holder = NULL
+    SET leased = false, leased_at = NULL, leased_until = NULL, token = NULL, holder = NULL
     FROM (SELECT username, delivery_id FROM posthorn.queue
           WHERE leased AND holder = p_node AND leased_at <= posthorn.now_ms() - p_age_ms AND token <> ALL (p_known)
           ORDER BY username, delivery_id FOR UPDATE SKIP LOCKED) l
     WHERE q.username = l.username AND q.delivery_id = l.delivery_id
-    RETURNING q.username, q.endpoint_id
+    RETURNING q.username, q.endpoint_id, q.due_at
   ), called AS (
     INSERT INTO posthorn.lane_call (username, endpoint_id, at)
-    SELECT DISTINCT username, endpoint_id, posthorn.now_ms() FROM freed
+    SELECT username, endpoint_id, min(due_at) FROM freed GROUP BY username, endpoint_id
   )
   SELECT count(*)::integer FROM freed
 $$;

@@ -303,10 +303,8 @@ BEGIN
   -- As in publish.ts of the store: again where the event in its place is purged at the same moment.
   FOR v_round IN 1..3 LOOP
     v_answer := posthorn.publish_batch(
-      json_build_array(json_build_object(
-        'username', username, 'event_id', v_event_id, 'event', event, 'timestamp', v_timestamp, 'body', v_body,
-        'fingerprint', CASE WHEN event_id IS NOT NULL THEN posthorn.fingerprint(event, v_sealed) END)),
-      NULL, 0, 0, 0, 0);
+      ARRAY[username], ARRAY[v_event_id], ARRAY[event], ARRAY[v_timestamp], ARRAY[v_body],
+      ARRAY[CASE WHEN event_id IS NOT NULL THEN posthorn.fingerprint(event, v_sealed) END], ARRAY[NULL::text], 0, 0, 0, 0);
     IF v_answer #>> '{stored,0}' IS NOT NULL THEN
       -- See notices.ts. The same notice of one transaction is sent once.
       IF v_answer #>> '{made,0}' IS NOT NULL THEN PERFORM pg_notify('posthorn', '{"kind":"due"}'); END IF;
