@@ -568,11 +568,19 @@ describe('the comparison of a move', () => {
     const target = await emptyTarget(t);
     await readTarget(target, async () => {});
     // Of leases, of how the target finds an event's deliveries, and of deletions by transactions of the target.
-    const own = new Set(
-      'leased_at leased_until token holder leased_due leased_seq keeper kept_until apart deleted_xid'.split(
-        ' ',
-      ),
-    );
+    const own = new Set([
+      ...[
+        'leased_at',
+        'leased_until',
+        'token',
+        'holder',
+        'leased_due',
+        'leased_seq',
+        'floor_due',
+        'floor_seq',
+      ],
+      ...['keeper', 'kept_until', 'apart', 'deleted_xid'],
+    ]);
     for (const { name, columns } of MOVED_TABLES) {
       const found = await target.query<{ name: string }>(
         `SELECT attname AS name FROM pg_attribute
