@@ -36,8 +36,7 @@ export function parseJson(bytes: Buffer): unknown {
   const inexactNumberAt = scan(text);
   let value: unknown;
   try {
-    // The keys are judged as they are read: a misread one could hide "__proto__".
-    value = hasEscapedKey(text) ? secureJson.scan(readJson(text) as object) : secureJson.parse(text);
+    value = mayHaveForbiddenKey(text) ? readGuarded(text) : JSON.parse(text);
   } catch (error) {
     throw parseProblem(text, error);
   }
@@ -71,6 +70,16 @@ export function isExactNumber(source: string): boolean {
 export function refuseInexactNumbers(field: string, value: unknown): void {
   const path = findInexactNumber(value);
   if (path !== null) throw inexact(field, `/${[field, ...path].join('/')}`);
+}
+
+/** Without an escape and without the words themselves no key of the text is forbidden or misread. */
+function mayHaveForbiddenKey(text: string): boolean {
+  return text.includes('\\') || text.includes('"__proto__"') || text.includes('"constructor"');
+}
+
+function readGuarded(text: string): unknown {
+  // The keys are judged as they are read: a misread one could hide "__proto__".
+  return hasEscapedKey(text) ? secureJson.scan(readJson(text) as object) : secureJson.parse(text);
 }
 
 function decode(bytes: Buffer): string {

@@ -62,9 +62,9 @@ export function sealEvent(input: EventInput, context: SealContext): SealedEvent 
   }
   checkData(data);
 
-  let body: string;
+  let dataText: string;
   try {
-    body = JSON.stringify({ event_id: eventId, event, timestamp, data });
+    dataText = JSON.stringify(data);
     refuseInexactNumbers('data', data);
   } catch (error) {
     if (error instanceof PosthornError) throw error;
@@ -75,7 +75,10 @@ export function sealEvent(input: EventInput, context: SealContext): SealedEvent 
       cause: error,
     });
   }
-  const bytes = Buffer.byteLength(body);
+  // As JSON.stringify writes the whole; neither the id nor the time has a character that it would escape.
+  const body = `{"event_id":"${eventId}","event":${JSON.stringify(event)},"timestamp":${timestamp},"data":${dataText}}`;
+  // Counted only when it may be too much: UTF-8 takes three bytes for a unit of UTF-16 at most.
+  const bytes = body.length * 3 > context.maxBodyBytes ? Buffer.byteLength(body) : 0;
   if (bytes > context.maxBodyBytes) {
     throw new PosthornError(
       'too_large',
@@ -90,7 +93,7 @@ export function sealEvent(input: EventInput, context: SealContext): SealedEvent 
     event,
     timestamp,
     body,
-    fingerprint: input.event_id === undefined ? null : fingerprintOf(event, data, body),
+    fingerprint: input.event_id === undefined ? null : fingerprintOf(event, data, dataText),
     timestampGiven: input.timestamp !== undefined,
   };
 }
@@ -119,9 +122,39 @@ const SURROGATE = /[\ud800-\udfff]/;
  * PostgreSQL makes the same one where an event is published from SQL (`posthorn.fingerprint`), and sorts by code points.
  * JavaScript's own order by UTF-16 units is quicker, and differs only beside characters beyond U+FFFF.
  */
-function fingerprintOf(event: string, data: JsonObject, body: string): string {
-  const canonical = sortedJson(data, SURROGATE.test(body) ? { cmp: byCodePoints } : undefined);
+function fingerprintOf(event: string, data: JsonObject, dataText: string): string {
+  let canonical: string;
+  if (SURROGATE.test(dataText)) canonical = sortedJson(data, { cmp: byCodePoints });
+  else canonical = isInOrder(data) ? dataText : sortedJson(data);
   return hash('sha256', `${event}\n${canonical}`, 'hex');
+}
+
+/**
+ * Whether `JSON.stringify` writes a value with its keys sorted already, as most programs send them. Only plain values
+ * are judged: whatever JSON would convert is left to the slower way.
+ */
+function isInOrder(value: unknown): boolean {
+  switch (typeof value) {
+    case 'string':
+    case 'number':
+    case 'boolean':
+      return true;
+    case 'object':
+      break;
+    default:
+      return false;
+  }
+  if (value === null) return true;
+  if (Array.isArray(value)) return value.every(isInOrder);
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== null) return false;
+  let before: string | null = null;
+  for (const key of Object.keys(value)) {
+    if (before !== null && key < before) return false;
+    if (!isInOrder((value as JsonObject)[key])) return false;
+    before = key;
+  }
+  return true;
 }
 
 function byCodePoints({ key: a }: Keyed, { key: b }: Keyed): number {
@@ -211,7 +244,7 @@ export class Publisher {
   readonly #options: PublisherOptions;
   readonly #limits: PublisherLimits;
   readonly #clock: Pick<Clock, 'monotonic'>;
-  readonly #waiting: Request[] = [];
+  #waiting: Request[] = [];
   #waitingEvents = 0;
   #waitingBytes = 0;
   #batchesInFlight = 0;
@@ -289,11 +322,19 @@ export class Publisher {
     }
     this.#waitingEvents -= events;
     this.#waitingBytes -= bytes;
-    return this.#waiting.splice(0, count);
+    if (count < this.#waiting.length) return this.#waiting.splice(0, count);
+    const all = this.#waiting;
+    this.#waiting = [];
+    return all;
   }
 
   async #send(batch: Request[]): Promise<void> {
-    const events = batch.flatMap((request) => request.events);
+    const events: SealedEvent[] = [];
+    let bytes = 0;
+    for (const request of batch) {
+      for (const event of request.events) events.push(event);
+      bytes += request.bytes;
+    }
     const startedAt = this.#clock.monotonic();
     let stored = false;
     try {
@@ -311,8 +352,9 @@ export class Publisher {
       }
       let from = 0;
       for (const request of batch) {
-        request.resolve(results.slice(from, from + request.events.length));
-        from += request.events.length;
+        const until = from + request.events.length;
+        request.resolve(results.slice(from, until));
+        from = until;
       }
     } catch (error) {
       for (const request of batch) request.reject(error);
@@ -321,7 +363,7 @@ export class Publisher {
     this.#options.onBatch?.({
       requests: batch.length,
       events: events.length,
-      bytes: batch.reduce((sum, request) => sum + request.bytes, 0),
+      bytes,
       durationMs: this.#clock.monotonic() - startedAt,
       stored,
       waitingEvents: this.#waitingEvents,

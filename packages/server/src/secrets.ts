@@ -2,7 +2,7 @@
  * What must not be readable: endpoint secrets and custom headers are sealed before they reach the store, API keys are
  * kept as hashes. Nothing here logs, and no error carries a plain text.
  */
-import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHash, hash, randomBytes } from 'node:crypto';
 
 import { PosthornError } from './errors.ts';
 
@@ -214,7 +214,7 @@ export function createApiKey(): string {
  * nothing to slow a guesser down for.
  */
 export function hashApiKey(key: string): string {
-  return createHash('sha256').update(key, 'utf8').digest('hex');
+  return hash('sha256', key, 'hex');
 }
 
 /** The first characters of a key, enough to recognise it in a list. */

@@ -139,6 +139,15 @@ describe('the fingerprint', () => {
     assert.equal(of({ '\ud800': 1, '\ud801': 2, '😀': 3 }), of({ '😀': 3, '\ud801': 2, '\ud800': 1 }));
   });
 
+  test('is made of what JSON writes, also of values that JSON converts', () => {
+    const expected = createHash('sha256')
+      .update('order.paid\n{"a":"1970-01-01T00:00:00.000Z","b":"c"}')
+      .digest('hex');
+    const at = new Date(0) as unknown as string;
+    assert.equal(of({ a: at, b: 'c' }), expected);
+    assert.equal(of({ b: 'c', a: at }), expected);
+  });
+
   test('does not depend on who publishes, the id and the time', () => {
     const first = seal({ event_id: 'x', username: 'a', timestamp: 1 }, CONTEXT);
     const second = seal({ event_id: 'y', username: 'b' }, { ...CONTEXT, nowMs: 0 });
@@ -172,7 +181,8 @@ test('property: what parseJson accepts as data is sealed as it was meant and sur
       } catch {
         return;
       }
-      const { body } = seal({ data, event_id: 'x' });
+      const { body, timestamp } = seal({ data, event_id: 'x' });
+      assert.equal(body, JSON.stringify({ event_id: 'x', event: 'order.paid', timestamp, data }));
       assert.equal(JSON.stringify(JSON.parse(body)), body);
       assert.deepEqual(Object.keys(JSON.parse(body)), ['event_id', 'event', 'timestamp', 'data']);
       assert.equal(JSON.stringify(JSON.parse(body).data), JSON.stringify(data));
