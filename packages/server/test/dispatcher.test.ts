@@ -182,13 +182,31 @@ describe('lanes', () => {
 describe('the offer', () => {
   test('shrinks with what is held and ends when the dispatcher is full', async () => {
     const bench = started({ laneLimit: 2, inFlightLimit: 2 });
-    assert.deepEqual(bench.dispatcher.offer(), { limit: 4, laneLimit: 4, leaseMs: 90_000 });
-    bench.accept(bench.lease('wh_1'));
-    assert.equal(bench.dispatcher.offer()?.limit, 3);
-    bench.accept(bench.lease('wh_1'), bench.lease('wh_1'), bench.lease('wh_1'));
-    assert.equal(bench.dispatcher.offer(), null);
+    const limits = [];
+    for (let offer = bench.dispatcher.offer(); offer !== null; offer = bench.dispatcher.offer()) {
+      limits.push([offer.limit, offer.laneLimit]);
+      bench.accept(bench.lease('wh_1'));
+    }
+    // Of a lane six times what runs while less is held than may run in all, then twice that.
+    assert.deepEqual(limits, [
+      [2, 12],
+      [2, 12],
+      [2, 4],
+      [2, 4],
+      [2, 4],
+      [1, 4],
+    ]);
     await bench.answerNext();
     assert.equal(bench.dispatcher.offer()?.limit, 1);
+  });
+
+  test('is narrow while large bodies are held, so that they stay within bounds', async () => {
+    const bench = started({ laneLimit: 2, inFlightLimit: 2 });
+    const lease = bench.lease('wh_1');
+    bench.accept({ ...lease, event: { ...lease.event, body: 'x'.repeat(16 * 1024 * 1024 + 1) } });
+    assert.deepEqual(bench.dispatcher.offer(), { limit: 3, laneLimit: 4, leaseMs: 90_000 });
+    await bench.answerNext();
+    assert.deepEqual(bench.dispatcher.offer(), { limit: 2, laneLimit: 12, leaseMs: 90_000 });
   });
 
   test("holds nothing of a lane in reserve where others share the store: each's reserve would run beside the other's", () => {
@@ -231,6 +249,56 @@ describe('settling', () => {
     assert.deepEqual(bench.dispatcher.depth, { inFlight: 0, ready: 0, settling: 0 });
   });
 
+  test('makes a second call beside one that is being written, for 50 attempts or more, and no third', async () => {
+    const bench = started({ laneLimit: 200, inFlightLimit: 200 });
+    const settle = bench.settle;
+    const commit = Promise.withResolvers<void>();
+    bench.settle = (batch) => commit.promise.then(() => settle(batch));
+    bench.accept(...Array.from({ length: 160 }, () => bench.lease('wh_1')));
+    const sizesAfter = async (count: number) => {
+      for (let i = 0; i < count; i++) await bench.answerNext();
+      return bench.batches.map((batch) => batch.length);
+    };
+    assert.deepEqual(await sizesAfter(50), [1]);
+    assert.deepEqual(await sizesAfter(1), [1, 50]);
+    assert.deepEqual(await sizesAfter(109), [1, 50]);
+    commit.resolve();
+    await settled();
+    assert.deepEqual(await sizesAfter(0), [1, 50, 109]);
+    assert.equal(bench.reports.length, 160);
+  });
+
+  test('writes what two calls failed to write once each when the store is back', async () => {
+    const bench = started({ laneLimit: 200, inFlightLimit: 200 });
+    const settle = bench.settle;
+    const away = Promise.withResolvers<never>();
+    bench.settle = () => away.promise;
+    bench.accept(...Array.from({ length: 60 }, () => bench.lease('wh_1')));
+    for (let i = 0; i < 60; i++) await bench.answerNext();
+    assert.equal(bench.batches.length, 2);
+    away.reject(unavailable('the disk is full'));
+    await settled();
+    bench.settle = settle;
+    await bench.advance(99);
+    assert.equal(bench.reports.length, 0);
+    await bench.advance(1);
+    assert.equal(new Set(bench.reports.map(({ deliveryId }) => deliveryId)).size, 60);
+    assert.equal(bench.reports.length, 60);
+  });
+
+  test('claims with the settlement: what is due needs no call of its own', async () => {
+    const bench = started({ laneLimit: 10, inFlightLimit: 10 });
+    const settle = bench.settle;
+    bench.settle = async (batch) => ({ ...(await settle(batch)), nextDueAt: bench.clock.now() - 1 });
+    bench.accept(bench.lease('wh_1'));
+    await settled();
+    const before = bench.claims.length;
+    bench.dispatcher.wake();
+    await bench.answerNext();
+    await bench.advance(10);
+    assert.equal(bench.claims.length, before);
+  });
+
   test('attempts what a settlement leased', async () => {
     const bench = started();
     const settle = bench.settle;
@@ -245,16 +313,15 @@ describe('settling', () => {
     const bench = started({ laneLimit: 2, inFlightLimit: 1 });
     const settle = bench.settle;
     bench.settle = () => Promise.reject(unavailable('the disk is full'));
-    bench.accept(bench.lease('wh_1'), bench.lease('wh_2'));
-    await bench.answerNext();
-    await bench.answerNext();
+    bench.accept(bench.lease('wh_1'), bench.lease('wh_2'), bench.lease('wh_3'));
+    for (let i = 0; i < 3; i++) await bench.answerNext();
     assert.equal(bench.dispatcher.offer(), null);
     assert.deepEqual(bench.reports, []);
     await bench.advance(100);
     bench.settle = settle;
     await bench.advance(200);
-    assert.equal(bench.reports.length, 2);
-    assert.equal(bench.dispatcher.offer()?.limit, 2);
+    assert.equal(bench.reports.length, 3);
+    assert.equal(bench.dispatcher.offer()?.limit, 1);
   });
 
   test('drops the one settlement that the store refuses, and writes the others', async () => {

@@ -27,6 +27,16 @@ const LEASE_MS = 90_000;
 /** What must be left of a lease beside the attempt's time limit, to settle it before it ends. */
 const LEASE_MARGIN_MS = 5_000;
 const MAX_SETTLE_BATCH = 200;
+/** Settle calls at once: while one is being committed, the next one's way to the store costs no time. */
+const MAX_SETTLE_CALLS = 2;
+/** A further call costs a share of a commit, so it is made for this many at least; fewer wait for the call before. */
+const MIN_FURTHER_BATCH = 50;
+/** What is held of a lane, in parts of what may run: its next work is at hand while the last is being written. */
+const HELD_SHARE = 2;
+/** As {@link HELD_SHARE}, while the process holds little: a few lanes must keep it as busy as many do. */
+const WIDE_HELD_SHARE = 6;
+/** Event bodies held, in characters, beyond which it isn't little any more. */
+const LITTLE_BODY_LENGTH = 16 * 1024 * 1024;
 const BACKOFF_MIN_MS = 100;
 const BACKOFF_MAX_MS = 5_000;
 /** How long {@link Dispatcher.stop} waits for the store beyond the grace of the attempts. */
@@ -132,13 +142,15 @@ export class Dispatcher {
   readonly #lanes: Lanes<Held>;
   /** By delivery id. */
   readonly #held = new Map<string, Held>();
+  /** Of the events of what is held, in characters. */
+  #heldBodyLength = 0;
   readonly #abort = new AbortController();
   #phase: 'new' | 'running' | 'stopped' = 'new';
   #stopping: Promise<void> | null = null;
 
   /** Attempts that ended and that the store hasn't been told of yet. */
   #outbox: Held[] = [];
-  #settling = false;
+  #settleCalls = 0;
   #batchLimit = MAX_SETTLE_BATCH;
   #settleFailures = 0;
   #cancelSettleRetry: (() => void) | null = null;
@@ -191,12 +203,17 @@ export class Dispatcher {
 
   /** What can be taken now, for a publish to lease at once; null when nothing can. */
   offer(): LeaseOffer | null {
-    const limit = 2 * this.#settings.inFlightLimit - this.#held.size;
-    if (this.#phase !== 'running' || limit <= 0) return null;
-    const { laneLimit, sharedStore } = this.#settings;
-    // Alone, twice what runs, so that a lane has its next work at hand while the last is being written. Shared, no more
-    // than may run: what this process holds in reserve another could run beside what runs here.
-    return { limit, laneLimit: sharedStore === true ? laneLimit : 2 * laneLimit, leaseMs: LEASE_MS };
+    const { laneLimit, inFlightLimit, sharedStore } = this.#settings;
+    const held = this.#held.size;
+    if (this.#phase !== 'running') return null;
+    // Shared, no more than may run: what this process holds in reserve another could run beside what runs here.
+    if (sharedStore === true) return offerOf(HELD_SHARE * inFlightLimit - held, laneLimit);
+    if (this.#heldBodyLength > LITTLE_BODY_LENGTH) {
+      return offerOf(HELD_SHARE * inFlightLimit - held, HELD_SHARE * laneLimit);
+    }
+    // One part more than lanes of the usual share fill: what lanes that hang hold of the wide one must not cost others.
+    const limit = Math.min((HELD_SHARE + 1) * inFlightLimit - held, inFlightLimit);
+    return offerOf(limit, (held < inFlightLimit ? WIDE_HELD_SHARE : HELD_SHARE) * laneLimit);
   }
 
   /**
@@ -256,41 +273,42 @@ export class Dispatcher {
     if (this.#settings.sharedStore === true && first !== undefined) {
       this.#storeClock.learn(first.leasedUntil - LEASE_MS, askedAtMs);
     }
-    const endsAtMs = askedAtMs + LEASE_MS;
-    this.#take(
-      leases.map((lease) => ({ lease, endsAtMs })),
-      isOlder,
-    );
+    this.#take(leases, askedAtMs + LEASE_MS, isOlder);
   }
 
-  #take(leases: readonly TakenLease[], isOlder: (change: EndpointChange) => boolean): void {
+  #take(leases: readonly Lease[], endsAtMs: number, isOlder: (change: EndpointChange) => boolean): void {
     const refused: Lease[] = [];
-    for (const taken of leases) {
-      const { lease } = taken;
+    for (const lease of leases) {
       const change = this.#changes.get(lease.endpoint.endpointId);
       const known = this.#held.get(lease.deliveryId);
-      if (known !== undefined && known.state !== 'ready') this.#adopt(known, taken);
+      if (known !== undefined && known.state !== 'ready') this.#adopt(known, { lease, endsAtMs });
       else if (this.#phase === 'stopped' || (change !== undefined && isOlder(change))) refused.push(lease);
-      else if (known !== undefined) this.#adopt(known, taken);
-      else this.#hold(taken);
+      else if (known !== undefined) this.#adopt(known, { lease, endsAtMs });
+      else this.#hold(lease, endsAtMs);
     }
     if (refused.length > 0) void this.#release(refused);
     this.#pump();
   }
 
-  #hold(taken: TakenLease): void {
-    const { deliveryId, endpoint } = taken.lease;
-    const { endpointId, rateLimitPerSecond } = endpoint;
+  #hold(lease: Lease, endsAtMs: number): void {
+    const { endpointId, rateLimitPerSecond } = lease.endpoint;
     const held: Held = {
-      ...taken,
+      lease,
+      endsAtMs,
       state: 'ready',
       endpointId,
       rateLimitPerSecond,
       settlement: null,
       newer: null,
     };
-    this.#held.set(deliveryId, held);
+    this.#held.set(lease.deliveryId, held);
+    this.#heldBodyLength += lease.event.body.length;
     this.#lanes.add(held);
+  }
+
+  #drop({ lease }: Held): void {
+    this.#held.delete(lease.deliveryId);
+    this.#heldBodyLength -= lease.event.body.length;
   }
 
   /** A clock that jumped made our own lease look expired to the store: the new token counts, the attempt goes on. */
@@ -358,28 +376,42 @@ export class Dispatcher {
 
   // ------------------------------------------------------------ settling
 
-  /** One batch at a time: what ends while one is being written forms the next. */
+  /** Few batches at a time: what ends while they are being written forms the next. */
   async #flush(): Promise<void> {
-    if (this.#settling || this.#cancelSettleRetry !== null || this.#outbox.length === 0) return;
-    this.#settling = true;
-    const batch = this.#outbox.splice(0, this.#batchLimit);
+    if (!this.#maySettle()) return;
+    this.#settleCalls += 1;
+    const limit = this.#batchLimit;
+    const batch = this.#outbox.splice(0, limit);
     const settlements = batch.map((held) => this.#byStoreClock(held.settlement as Settlement));
     const changeCount = this.#changeCount;
     const askedAtMs = this.#clock.monotonic();
+    const offer = this.offer();
+    const dueAt = this.#nextClaimAt;
+    // It claims too, so that no claim is due beside it.
+    if (offer !== null) this.#nextClaimAt = Number.POSITIVE_INFINITY;
     try {
-      const settled = await this.#store.settle(settlements, this.offer());
+      const settled = await this.#store.settle(settlements, offer);
       this.#settleFailures = 0;
-      this.#batchLimit = MAX_SETTLE_BATCH;
+      // Only one that was made alone tells that the refused one is gone.
+      if (limit === 1) this.#batchLimit = MAX_SETTLE_BATCH;
       batch.forEach((held, i) => this.#settled(held, settled.results[i] as SettleResult));
       this.#takeNew(settled.leases, askedAtMs, (change) => change.count > changeCount);
       this.#noteDue(settled);
     } catch (error) {
+      this.#nextClaimAt = Math.min(this.#nextClaimAt, dueAt);
       this.#settleFailed(batch, error);
     }
-    this.#settling = false;
+    this.#settleCalls -= 1;
+    void this.#flush();
     this.#claimIfDue();
     this.#changed();
-    void this.#flush();
+  }
+
+  #maySettle(): boolean {
+    if (this.#cancelSettleRetry !== null) return false;
+    if (this.#settleCalls === 0) return this.#outbox.length > 0;
+    const isSearching = this.#batchLimit === 1;
+    return !isSearching && this.#settleCalls < MAX_SETTLE_CALLS && this.#outbox.length >= MIN_FURTHER_BATCH;
   }
 
   /** A retry is due so long after its attempt, whatever the time is by the two clocks. */
@@ -402,29 +434,26 @@ export class Dispatcher {
       this.#outbox.push(held);
       return;
     }
-    this.#held.delete(lease.deliveryId);
+    this.#drop(held);
     this.#report(lease, settlement, result);
     if (settlement.disableEndpoint !== undefined && result.outcome === 'settled') {
       this.endpointChanged(held.endpointId);
     }
-    if (newer !== null) this.#take([newer], () => false);
+    if (newer !== null) this.#take([newer.lease], newer.endsAtMs, () => false);
   }
 
   #settleFailed(batch: Held[], error: unknown): void {
-    this.#settleFailures += 1;
     const refused = error instanceof PosthornError && error.kind !== 'unavailable';
     if (refused && batch.length === 1) {
       // Alone and refused for what it is: kept, it would hold up all others for ever.
       const [held] = batch as [Held];
-      this.#held.delete(held.lease.deliveryId);
+      this.#drop(held);
       this.#onError(
         `the store refused the attempt of delivery ${held.lease.deliveryId}; it is attempted again when its lease ends`,
         error,
       );
       return;
     }
-    if (refused) this.#batchLimit = 1;
-    else this.#onError('attempts could not be written; trying again', error);
     this.#outbox = [...batch, ...this.#outbox];
     for (const held of batch) {
       if (held.newer === null) continue;
@@ -432,7 +461,14 @@ export class Dispatcher {
       held.newer = null;
       this.#adopt(held, newer);
     }
-    if (refused) return;
+    if (refused) {
+      this.#batchLimit = 1;
+      return;
+    }
+    this.#onError('attempts could not be written; trying again', error);
+    // The call beside it may have failed first.
+    if (this.#cancelSettleRetry !== null) return;
+    this.#settleFailures += 1;
     this.#cancelSettleRetry = this.#clock.timer(backoffMs(this.#settleFailures), () => {
       this.#cancelSettleRetry = null;
       void this.#flush();
@@ -524,7 +560,7 @@ export class Dispatcher {
 
   #giveBack(held: readonly Held[]): void {
     if (held.length === 0) return;
-    for (const { lease } of held) this.#held.delete(lease.deliveryId);
+    for (const one of held) this.#drop(one);
     void this.#release(held.map(({ lease }) => lease));
   }
 
@@ -557,7 +593,7 @@ export class Dispatcher {
     this.#dropSettleRetry();
     void this.#flush();
     const written = await this.#until(
-      () => this.#held.size === 0 && !this.#settling && !this.#claiming && this.#releasing === 0,
+      () => this.#held.size === 0 && this.#settleCalls === 0 && !this.#claiming && this.#releasing === 0,
       STOP_STORE_MS,
     );
     this.#dropSettleRetry();
@@ -592,8 +628,13 @@ export class Dispatcher {
   }
 
   #changed(): void {
+    if (this.#watchers.size === 0) return;
     for (const watch of [...this.#watchers]) watch();
   }
+}
+
+function offerOf(limit: number, laneLimit: number): LeaseOffer | null {
+  return limit > 0 ? { limit, laneLimit, leaseMs: LEASE_MS } : null;
 }
 
 function backoffMs(failures: number): number {

@@ -11,6 +11,7 @@ import { type Clock, systemClock } from '../clock.ts';
 import type { AttemptOutcome } from '../model.ts';
 import { blockedAddress, type EndpointPolicy } from './address-guard.ts';
 import { CapturedBody } from './captured-body.ts';
+import { Deadlines, type Timed } from './deadlines.ts';
 import { IdleConnections } from './idle-connections.ts';
 import {
   BlockedAddressError,
@@ -32,6 +33,8 @@ const KEEP_ALIVE_MS = 15_000;
 const KEEP_ALIVE_MAX_MS = 60_000;
 /** A connection isn't used again after this time, so that a changed DNS record takes effect under steady traffic too. */
 const CONNECTION_MAX_AGE_MS = 60_000;
+/** Endpoint URLs whose parsed form is kept. */
+const MAX_KEPT_TARGETS = 10_000;
 /** Interim responses (103 Early Hints, 102 Processing) before the final one. */
 const MAX_INTERIM_RESPONSES = 10;
 
@@ -155,12 +158,18 @@ class UndiciRequester implements Requester {
   #openSockets = 0;
   #exchanges = 0;
   #closed = false;
+  readonly deadlines: Deadlines;
+  /** By URL, oldest first. */
+  readonly #targets = new Map<string, Target>();
+  /** What an abort of the signal ends: one listener, however many requests have it. */
+  readonly #bySignal = new WeakMap<AbortSignal, Set<Exchange>>();
   readonly #closing = Promise.withResolvers<void>();
 
   constructor(options: RequesterOptions) {
     this.captureBytes = options.captureBytes ?? 65_536;
     this.maxHeaderBytes = options.maxHeaderBytes ?? 16_384;
     this.clock = options.clock ?? systemClock;
+    this.deadlines = new Deadlines(this.clock);
     this.#policy = options.policy;
     this.#resolver = options.lookup
       ? { lookup: options.lookup, close: ignore }
@@ -186,12 +195,11 @@ class UndiciRequester implements Requester {
   post(spec: RequestSpec): Promise<RequestResult> {
     if (this.#closed) return Promise.reject(new Error('the requester is closed'));
     if (spec.signal?.aborted) return Promise.reject(spec.signal.reason);
-    const url = URL.parse(spec.url);
-    const refusal = this.#refusal(url);
-    if (url === null || refusal !== null) return Promise.resolve(refusedUrl(refusal));
+    const target = this.#targetOf(spec.url);
+    if (typeof target === 'string') return Promise.resolve(refusedUrl(target));
     this.#exchanges++;
     return new Promise((resolve, reject) => {
-      new Exchange(this, spec, url, resolve, reject).start();
+      new Exchange(this, spec, target, resolve, reject).start();
     });
   }
 
@@ -229,10 +237,44 @@ class UndiciRequester implements Requester {
     this.#checkClosed();
   }
 
+  endOnAbort(exchange: Exchange, signal: AbortSignal): void {
+    let exchanges = this.#bySignal.get(signal);
+    if (exchanges === undefined) {
+      const affected = new Set<Exchange>();
+      exchanges = affected;
+      this.#bySignal.set(signal, affected);
+      const onAbort = () => {
+        for (const one of [...affected]) one.onAbort();
+      };
+      signal.addEventListener('abort', onAbort, { once: true });
+    }
+    exchanges.add(exchange);
+  }
+
+  forgetAbort(exchange: Exchange, signal: AbortSignal): void {
+    this.#bySignal.get(signal)?.delete(exchange);
+  }
+
+  /** A text says why the URL is refused. */
+  #targetOf(text: string): Target | string {
+    const known = this.#targets.get(text);
+    if (known !== undefined) return known;
+    const url = URL.parse(text);
+    if (url === null) return 'the URL is not an absolute URL';
+    const refusal = this.#refusal(url);
+    if (refusal !== null) return refusal;
+    const target = { origin: url.origin, host: url.host, path: url.pathname + url.search };
+    if (this.#targets.size >= MAX_KEPT_TARGETS) {
+      const oldest = this.#targets.keys().next();
+      if (!oldest.done) this.#targets.delete(oldest.value);
+    }
+    this.#targets.set(text, target);
+    return target;
+  }
+
   // What was checked when the URL was saved may not hold under the policy of today. Hosts are left to the guard of
   // addresses, which sees where they lead now.
-  #refusal(url: URL | null): string | null {
-    if (url === null) return 'the URL is not an absolute URL';
+  #refusal(url: URL): string | null {
     if (url.protocol === 'https:' || (url.protocol === 'http:' && this.#policy === 'development'))
       return null;
     return `the URL uses ${url.protocol.slice(0, -1)}, which Posthorn does not deliver to`;
@@ -332,7 +374,15 @@ class UndiciRequester implements Requester {
   }
 }
 
-function refusedUrl(error: string | null): RequestResult {
+/** Of a URL, what a request needs. */
+interface Target {
+  origin: string;
+  /** With its port, as messages name it. */
+  host: string;
+  path: string;
+}
+
+function refusedUrl(error: string): RequestResult {
   return {
     outcome: 'blocked_address',
     httpStatus: null,
@@ -352,14 +402,13 @@ type ResponseHeaders = Record<string, string | string[] | undefined>;
  * One attempt, from its start to its result. It is undici's handler itself, with a plain timer as deadline: 19 µs of CPU
  * a request on a kept connection, against 41 µs with `Agent`, `request` and `AbortSignal.timeout` (the signal alone: 2 µs).
  */
-class Exchange implements Dispatcher.DispatchHandler {
+class Exchange implements Dispatcher.DispatchHandler, Timed {
   readonly #requester: UndiciRequester;
   readonly #spec: RequestSpec;
-  readonly #url: URL;
+  readonly #target: Target;
   readonly #resolve: (result: RequestResult) => void;
   readonly #reject: (reason: unknown) => void;
   readonly #startedAtMs: number;
-  #cancelDeadline: () => void = ignore;
   #connection: Connection | null = null;
   #ended = false;
   /** How far the answer has come, once the connection is open. */
@@ -373,13 +422,13 @@ class Exchange implements Dispatcher.DispatchHandler {
   constructor(
     requester: UndiciRequester,
     spec: RequestSpec,
-    url: URL,
+    target: Target,
     resolve: (result: RequestResult) => void,
     reject: (reason: unknown) => void,
   ) {
     this.#requester = requester;
     this.#spec = spec;
-    this.#url = url;
+    this.#target = target;
     this.#resolve = resolve;
     this.#reject = reject;
     this.#startedAtMs = requester.clock.monotonic();
@@ -387,17 +436,15 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   start(): void {
     const { timeoutMs, signal } = this.#spec;
-    // After a stall of the event loop, answers may wait in sockets behind an expired timer: they are read first.
-    this.#cancelDeadline = this.#requester.clock.timer(timeoutMs, () => setImmediate(this.#onDeadline));
-    signal?.addEventListener('abort', this.#onAbort);
-    this.#send(this.#requester.acquire(this.#url.origin));
+    this.#requester.deadlines.add(this, timeoutMs);
+    if (signal !== undefined) this.#requester.endOnAbort(this, signal);
+    this.#send(this.#requester.acquire(this.#target.origin));
   }
 
   #send(connection: Connection): void {
     this.#connection = connection;
     const { headers, body } = this.#spec;
-    const path = this.#url.pathname + this.#url.search;
-    connection.client.dispatch({ method: 'POST', path, headers, body }, this);
+    connection.client.dispatch({ method: 'POST', path: this.#target.path, headers, body }, this);
   }
 
   // ------------------------------------------------------------ called by undici
@@ -416,7 +463,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   ): void {
     if (this.#ended) return;
     if (statusCode < 200) {
-      if (++this.#interimResponses > MAX_INTERIM_RESPONSES) this.#fail(interimFailure(this.#url.host));
+      if (++this.#interimResponses > MAX_INTERIM_RESPONSES) this.#fail(interimFailure(this.#target.host));
       return;
     }
     this.#progress = 'body';
@@ -442,22 +489,25 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (crossed && !this.#repeated) {
       this.#repeated = true;
       connection.destroy();
-      this.#send(this.#requester.open(this.#url.origin));
+      this.#send(this.#requester.open(this.#target.origin));
       return;
     }
-    this.#fail(failureOf(error, this.#url.host, this.#phase(), this.#requester.maxHeaderBytes));
+    this.#fail(failureOf(error, this.#target.host, this.#phase(), this.#requester.maxHeaderBytes));
   }
 
   // ------------------------------------------------------------ the ways to end
 
-  readonly #onDeadline = (): void => {
-    if (!this.#ended) this.#fail(timeoutFailure(this.#url.host, this.#phase(), this.#spec.timeoutMs));
-  };
+  onDeadline(): void {
+    // After a stall of the event loop, answers may wait in sockets behind an expired timer: they are read first.
+    setImmediate(() => {
+      if (!this.#ended) this.#fail(timeoutFailure(this.#target.host, this.#phase(), this.#spec.timeoutMs));
+    });
+  }
 
-  readonly #onAbort = (): void => {
+  onAbort(): void {
     this.#finish(false);
     this.#reject(this.#spec.signal?.reason);
-  };
+  }
 
   #fail(failure: Failure): void {
     this.#end(failure, false, false);
@@ -465,7 +515,7 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   #byStatus(): Failure | null {
     const status = this.#httpStatus as number;
-    return status < 300 ? null : statusFailure(this.#url.host, status);
+    return status < 300 ? null : statusFailure(this.#target.host, status);
   }
 
   #end(failure: Failure | null, truncated: boolean, reusable: boolean): void {
@@ -485,8 +535,9 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   #finish(reusable: boolean): void {
     this.#ended = true;
-    this.#cancelDeadline();
-    this.#spec.signal?.removeEventListener('abort', this.#onAbort);
+    const { timeoutMs, signal } = this.#spec;
+    this.#requester.deadlines.delete(this, timeoutMs);
+    if (signal !== undefined) this.#requester.forgetAbort(this, signal);
     this.#requester.release(this.#connection as Connection, reusable);
   }
 
