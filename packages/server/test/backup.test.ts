@@ -6,8 +6,9 @@ import { existsSync, readdirSync, readFileSync, statSync, watch } from 'node:fs'
 import { copyFile, cp, mkdir, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
+import { keyId } from '../src/secrets.ts';
 import { openDatabase } from '../src/store/sqlite/database.ts';
-import { callCli, type Outcome, type RunningService, startCli, startService } from './cli/harness.ts';
+import { callCli, type Outcome, type RunningService, runCli, startCli, startService } from './cli/harness.ts';
 import { Client } from './support/client.ts';
 import { Load, LOAD_EVENT } from './support/load.ts';
 import { inTurn, neverAnswer, type Receiver, respond, startReceiver } from './support/receivers.ts';
@@ -123,6 +124,13 @@ async function receiverOf(t: TestContext, ...behaviours: Parameters<typeof inTur
   return receiver;
 }
 
+function addBallast({ database }: Site, mib: number): void {
+  const db = openDatabase(database);
+  db.exec('CREATE TABLE ballast (content BLOB)');
+  db.prepare('INSERT INTO ballast VALUES (zeroblob(?))').run(mib * 1024 * 1024);
+  db.close();
+}
+
 /** A database that a service has used and closed, with its key. */
 let used: Site;
 
@@ -147,10 +155,11 @@ async function copyOfUsed(): Promise<Site> {
 
 describe('a backup that is taken while the service accepts and delivers', () => {
   it('holds every event that was acknowledged before it, each with its deliveries, and the service goes on', async (t) => {
-    const site = await newSite();
+    const site = await copyOfUsed();
+    // Many steps long, so that much is written between the first and the last.
+    addBallast(site, 64);
     const receiver = await receiverOf(t, respond(200));
     const { service, operator } = await startAt(t, site);
-    await operator.data('POST', '/v2/account', { body: { username: USERNAME } });
     for (const path of ['a', 'b']) await addEndpoint(operator, `${receiver.url}/${path}`, [LOAD_EVENT]);
     const load = new Load({ client: operator, username: USERNAME, publishers: 4, idPrefix: 'load-' });
     await load.when(() => load.acknowledged.length >= 50);
@@ -158,7 +167,10 @@ describe('a backup that is taken while the service accepts and delivers', () => 
     const acknowledged = [...load.acknowledged];
     const backup = join(site.safe, 'backup.db');
     const key = join(site.safe, 'key');
-    await succeed(command('backup', site, ['--to', backup, '--key-to', key]));
+    const args = ['backup', '--to', backup, '--key-to', key];
+    // In a process of its own: it must not hold up the load.
+    await succeed(runCli(args, { env: { POSTHORN_DATABASE_URL: `sqlite:${site.database}` } }));
+    assert.ok(load.acknowledged.length > acknowledged.length, 'the service accepted meanwhile');
     const atItsEnd = load.acknowledged.length;
     await load.when(() => load.acknowledged.length >= atItsEnd + 50);
     await load.stop();
@@ -325,14 +337,52 @@ describe('posthorn backup', () => {
     await succeed(command('backup', site, [...daily, '--force']));
     await succeed(command('backup', site, ['--to', `${to}.2`, '--key-to', keyTo]));
 
-    await writeFile(keyTo, randomBytes(32).toString('base64'));
+    await writeFile(keyTo, 'what somebody else keeps there');
     const before = picture(site.safe);
     await fail(
       command('backup', site, ['--to', `${to}.3`, '--key-to', keyTo]),
       1,
-      /key [0-9a-f]{8}, which an older backup may need/,
+      /key holds no encryption key/,
     );
     assert.deepEqual(picture(site.safe), before);
+  });
+
+  it('keeps the keys that older backups need, and restore finds the right one among them', async () => {
+    const site = await copyOfUsed();
+    const [to, keyTo] = [join(site.safe, 'backup.db'), join(site.safe, 'key')];
+    const older = randomBytes(32).toString('base64');
+    await writeFile(keyTo, `# before the rotation\n${older}\n`);
+    await succeed(command('backup', site, ['--to', to, '--key-to', keyTo]));
+    const own = readFileSync(site.key, 'utf8').trim();
+    assert.equal(readFileSync(keyTo, 'utf8'), `${own}\n${older}\n`);
+    const elsewhere = await newSite();
+    await succeed(command('restore', elsewhere, ['--from', to, '--key', keyTo]));
+    assert.equal(readFileSync(elsewhere.key, 'utf8').trim(), own);
+  });
+
+  it('wants all keys of data that is being re-encrypted, and restore puts them where a service looks', async () => {
+    const site = await copyOfUsed();
+    const [to, keyTo] = [join(site.safe, 'backup.db'), join(site.safe, 'key')];
+    const own = readFileSync(site.key, 'utf8').trim();
+    const older = randomBytes(32).toString('base64');
+    const db = openDatabase(site.database);
+    db.prepare('INSERT INTO encryption_key (key_id, since) VALUES (?, 0)').run(
+      keyId(Buffer.from(older, 'base64')),
+    );
+    db.close();
+    await fail(
+      command('backup', site, ['--to', to, '--key-to', keyTo]),
+      1,
+      /need encryption key [0-9a-f]{8}, and/,
+    );
+    await writeFile(`${site.key}.old`, `# until today\n${older}\n`);
+    await succeed(command('backup', site, ['--to', to, '--key-to', keyTo]));
+    const elsewhere = await newSite();
+    await succeed(command('restore', elsewhere, ['--from', to, '--key', keyTo]));
+    assert.equal(readFileSync(elsewhere.key, 'utf8').trim(), own);
+    assert.equal(readFileSync(`${elsewhere.key}.old`, 'utf8').trim(), older);
+    const configured = { POSTHORN_ENCRYPTION_KEY: own, POSTHORN_ENCRYPTION_KEY_OLD: older };
+    await succeed(command('restore', await newSite(), ['--from', to], configured));
   });
 
   it('never writes over a file of the service', async () => {
@@ -372,10 +422,7 @@ describe('posthorn backup', () => {
 
   it('leaves nothing behind when a signal ends it', async () => {
     const site = await copyOfUsed();
-    const db = openDatabase(site.database);
-    db.exec('CREATE TABLE ballast (content BLOB)');
-    db.prepare('INSERT INTO ballast VALUES (zeroblob(?))').run(400 * 1024 * 1024);
-    db.close();
+    addBallast(site, 200);
     const watcher = watch(site.safe);
     const child = startCli(['backup', '--to', join(site.safe, 'b.db'), '--no-key'], {
       env: { POSTHORN_DATABASE_URL: `sqlite:${site.database}` },
@@ -398,6 +445,11 @@ describe('posthorn backup', () => {
     );
     await fail(command('backup', site, ['--to', join(site.safe, 'no/b')]), 2, /there is no folder/);
     await fail(command('backup', site, ['--to', site.safe]), 2, /is no file/);
+    const strange = { ...site, database: join(site.safe, 'strange.db') };
+    const recipes = openDatabase(strange.database);
+    recipes.exec('CREATE TABLE recipe (name TEXT)');
+    recipes.close();
+    await fail(command('backup', strange, ['--to', join(site.safe, 'b')]), 1, /is no database of Posthorn's/);
     const both = ['--to', join(site.safe, 'b'), '--key-to', join(site.safe, 'k'), '--no-key'];
     await fail(command('backup', site, both), 2, /not both/);
     assert.ok(!existsSync(none.database), 'looking makes no database');

@@ -2,6 +2,7 @@
 import { closeSync, constants, fdatasyncSync, openSync, renameSync, statfsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { formatBytes } from '../config-values.ts';
+import { PosthornError } from '../errors.ts';
 import { type Database, openDatabase } from '../store/sqlite/database.ts';
 import { inMiB, removeDatabase, syncFile, syncFolder } from './backup-files.ts';
 import { CommandError } from './failure.ts';
@@ -37,8 +38,10 @@ export interface CopyOptions {
   onProgress?: (share: number) => void;
 }
 
-/** 16 MiB of pages of 4 KiB: large enough to be quick, small enough that the disk gets what is written bit by bit. */
-const PAGES_A_STEP = 4096;
+/** 2 MiB of pages of 4 KiB: a commit of the service that comes in between waits for the disk to take no more than these. */
+const PAGES_A_STEP = 512;
+/** Rests for so many times what a step took, so that disk and processor are mostly the service's. */
+const RESTS_A_STEP = 2;
 /** Left on the disk that the database itself is on: a backup must not be what makes the service answer 503. */
 const ROOM_TO_LEAVE_BYTES = 256 * 1024 * 1024;
 
@@ -66,9 +69,10 @@ export async function copyDatabase(
       // The first read is what fixes the moment.
       source.pragma('schema_version');
       asOf = io.now();
+      checkOwn(source, from);
       inspect(source);
       checkRoom(from, to, sizeOf(source));
-      await copyPages(source, unfinished, onProgress);
+      await copyPages(source, unfinished, onProgress, io);
     } finally {
       source.close();
     }
@@ -78,21 +82,53 @@ export async function copyDatabase(
     renameSync(unfinished, to);
     syncFolder(dirname(to));
     return { asOf, bytes, copyMs: copiedAt - beganAt, checkMs: io.monotonic() - copiedAt };
+  } catch (error) {
+    throw explained(error, options);
   } finally {
     stopWatching();
     removeDatabase(unfinished);
   }
 }
 
-async function copyPages(source: Database, to: string, onProgress: (share: number) => void): Promise<void> {
+/** The sentence for what SQLite or the file system refused; other errors stay as they are. */
+function explained(error: unknown, { from, to }: CopyOptions): unknown {
+  const { code, message } = error as { code?: unknown; message: string };
+  if (error instanceof CommandError || error instanceof PosthornError || typeof code !== 'string')
+    return error;
+  const sentence = code.startsWith('SQLITE_')
+    ? `${from} can't be copied (${code}: ${message}): look at it with \`posthorn doctor\``
+    : `${to} can't be written (${message})`;
+  return new CommandError('failed', sentence, { cause: error });
+}
+
+/** @throws CommandError `failed` for a database that no Posthorn has made */
+export function checkOwn(db: Database, what: string): void {
+  const found = db.prepare(`SELECT 1 FROM sqlite_master WHERE name = 'schema_migration'`).get();
+  if (found === undefined) throw new CommandError('failed', `${what} is no database of Posthorn's`);
+}
+
+/** Holds the thread: the engine asks for the next step without waiting for promises. */
+function rest(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
+
+async function copyPages(
+  source: Database,
+  to: string,
+  onProgress: (share: number) => void,
+  io: Pick<Io, 'monotonic'>,
+): Promise<void> {
   // Made here for its mode: SQLite would let everybody read it.
   const fd = openSync(to, constants.O_CREAT | constants.O_EXCL | constants.O_RDWR, 0o600);
   try {
+    let beganAt = io.monotonic();
     await source.backup(to, {
       progress: ({ totalPages, remainingPages }) => {
-        // Bit by bit: one large sync at the end would hold up the service's own, which each commit waits for.
+        // Step by step: one large sync at the end would hold up the service's own, which each commit waits for.
         fdatasyncSync(fd);
+        rest(RESTS_A_STEP * (io.monotonic() - beganAt));
         onProgress(totalPages === 0 ? 0 : 1 - remainingPages / totalPages);
+        beganAt = io.monotonic();
         return PAGES_A_STEP;
       },
     });

@@ -5,6 +5,7 @@
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type Config, encryptionKeyFile } from '../config.ts';
+import { olderKeysFile } from '../key-file.ts';
 import { keyId, parseEncryptionKey } from '../secrets.ts';
 import type { Database } from '../store/sqlite/database.ts';
 import { syncFolder } from './backup-files.ts';
@@ -24,7 +25,7 @@ export interface FoundKeys {
 }
 
 /** What of the configuration says which keys a service would use. */
-export type KeySettings = Pick<Config, 'encryptionKey'>;
+export type KeySettings = Pick<Config, 'encryptionKey' | 'olderEncryptionKeys'>;
 
 /** The ids of the keys that the database's secrets may be encrypted with; none before a service has opened it. */
 export function neededKeyIds(db: Database): string[] {
@@ -46,18 +47,18 @@ export function neededKeyIds(db: Database): string[] {
  * @returns null when there are none
  * @throws CommandError as {@link readKeys} does
  */
-export function serviceKeys({ encryptionKey }: KeySettings, databasePath: string): FoundKeys | null {
-  if (encryptionKey !== null) return { keys: [keyOf(encryptionKey)], place: 'POSTHORN_ENCRYPTION_KEY' };
+export function serviceKeys(
+  { encryptionKey, olderEncryptionKeys }: KeySettings,
+  databasePath: string,
+): FoundKeys | null {
+  const older = olderEncryptionKeys.map(keyOf);
+  if (encryptionKey !== null) {
+    return { keys: [keyOf(encryptionKey), ...older], place: 'POSTHORN_ENCRYPTION_KEY' };
+  }
   const file = encryptionKeyFile(databasePath);
-  const present = readKeys(file);
-  const older = readKeys(olderKeysFile(file));
-  if (present === null && older === null) return null;
-  return { keys: [...(present?.keys ?? []), ...(older?.keys ?? [])], place: file };
-}
-
-/** Where a rotation leaves the keys of before. */
-export function olderKeysFile(file: string): string {
-  return `${file}.old`;
+  const inFiles = [readKeys(file), readKeys(olderKeysFile(file))].flatMap((found) => found?.keys ?? []);
+  const keys = [...inFiles, ...older];
+  return keys.length === 0 ? null : { keys, place: file };
 }
 
 /**

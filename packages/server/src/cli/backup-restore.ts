@@ -11,6 +11,7 @@ import {
 import { dirname, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { encryptionKeyFile, loadConfig, loadDatabaseLocation } from '../config.ts';
+import { olderKeysFile } from '../key-file.ts';
 import type { Database } from '../store/sqlite/database.ts';
 import type { BackupMark } from './backup-copy.ts';
 import { removeDatabase, syncFile, syncFolder } from './backup-files.ts';
@@ -21,7 +22,6 @@ import {
   missingKeyIds,
   namedKeys,
   neededKeyIds,
-  olderKeysFile,
   readKeys,
   serviceKeys,
   writeKeys,
@@ -114,6 +114,11 @@ async function restore({ path, settings, options }: Restoring, io: Io): Promise<
     renameSync(copy, path);
     syncFolder(dirname(path));
     print({ from, path, mark, needed, hasNewKeys: newKeys !== null, aside }, options, io);
+  } catch (error) {
+    // A folder that can't be written, a disk that is full.
+    const { syscall, message } = error as NodeJS.ErrnoException;
+    if (syscall === undefined) throw error;
+    throw new CommandError('failed', `${from} can't be restored to ${path}: ${message}`, { cause: error });
   } finally {
     removeDatabase(copy);
     lock.unlock();
@@ -147,15 +152,13 @@ async function readBackup(
   from: string,
 ): Promise<{ mark: BackupMark | null; needed: string[] }> {
   const { missingMigrations, openDatabase } = await import('../store/sqlite/database.ts');
-  const { BACKUP_MARK, checkWhole, readMark } = await import('./backup-copy.ts');
+  const { BACKUP_MARK, checkOwn, checkWhole, readMark } = await import('./backup-copy.ts');
   let db: Database | undefined;
   let found: { mark: BackupMark | null; needed: string[] };
   try {
     db = openDatabase(copy);
     checkWhole(db, from, 'take an older backup');
-    if (db.prepare(`SELECT 1 FROM sqlite_master WHERE name = 'schema_migration'`).get() === undefined) {
-      throw new CommandError('failed', `${from} is no database of Posthorn's`);
-    }
+    checkOwn(db, from);
     // Refuses what a newer Posthorn made; what is missing is migrated by the next start.
     missingMigrations(db);
     found = { mark: readMark(db), needed: neededKeyIds(db) };

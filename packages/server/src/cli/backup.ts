@@ -2,6 +2,7 @@ import { existsSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { encryptionKeyFile, loadConfig, loadDatabaseLocation } from '../config.ts';
+import { olderKeysFile } from '../key-file.ts';
 import type { CopyReport } from './backup-copy.ts';
 import {
   chosenKeys,
@@ -10,7 +11,6 @@ import {
   missingKeyIds,
   namedKeys,
   neededKeyIds,
-  olderKeysFile,
   readKeys,
   serviceKeys,
   writeKeys,
@@ -41,12 +41,15 @@ export function backupCommand(program: Command, io: Io): void {
       .command('backup')
       .description('copy the SQLite database to a file, while the service runs and delivers')
       .requiredOption('--to <file>', 'the backup to write; its folder must be there')
-      .option('--key-to <file>', 'also copy the encryption key there: keep it apart from the backup')
+      .option(
+        '--key-to <file>',
+        'also copy the encryption key there, to those it holds: keep it apart from the backup',
+      )
       .option(
         '--no-key',
         "don't look for the encryption key: you have it, and know that it is lost without it",
       )
-      .option('--force', 'replace the files that are there already')
+      .option('--force', 'replace a backup that is there already')
       .option('--config <file>', 'the configuration file, as for serve (POSTHORN_CONFIG)')
       .option('--database-url <url>', 'the database, as for serve (POSTHORN_DATABASE_URL)')
       .option('--json', 'print what was done as JSON'),
@@ -87,6 +90,7 @@ async function backUp({ from, settings, options }: Backup, io: Io): Promise<void
   const { copyDatabase } = await import('./backup-copy.ts');
   let needed: string[] = [];
   let keys: FoundKeys | null = null;
+  let earlier: FoundKeys | null = null;
   const progress = progressLine(io);
   let report: CopyReport;
   try {
@@ -99,7 +103,7 @@ async function backUp({ from, settings, options }: Backup, io: Io): Promise<void
           needed = neededKeyIds(db);
           if (needed.length === 0 || !options.key) return;
           keys = proven(needed, serviceKeys(settings, from), from);
-          if (keyTo !== null) refuseOtherKeys(readKeys(keyTo), needed, force);
+          if (keyTo !== null) earlier = readKeys(keyTo);
           else if (settings.encryptionKey === null) throw undecided(needed, keys);
         },
         onProgress: progress.show,
@@ -111,7 +115,11 @@ async function backUp({ from, settings, options }: Backup, io: Io): Promise<void
   }
   // TypeScript doesn't see what `inspect` assigned.
   const found = keys as FoundKeys | null;
-  if (found !== null && keyTo !== null) writeKeys(keyTo, chosenKeys(needed, found));
+  if (found !== null && keyTo !== null) {
+    // Older backups may need the keys from before a rotation.
+    const others = ((earlier as FoundKeys | null)?.keys ?? []).filter(({ id }) => !needed.includes(id));
+    writeKeys(keyTo, [...chosenKeys(needed, found), ...others]);
+  }
   print({ from, to, keyTo: found === null ? null : keyTo, report, needed, keys: found }, options, io);
 }
 
@@ -190,17 +198,6 @@ function undecided(needed: readonly string[], keys: FoundKeys): CommandError {
     'usage',
     `the secrets in the database can't be read without encryption ${namedKeys(needed)}, in ${keys.place} and not in ` +
       'the backup: copy it with --key-to <file>, to be kept apart from the backup, or say with --no-key that you have it',
-  );
-}
-
-/** Each day's backup may write the same keys to the same place, and more of them; but none may go that an older one needs. */
-function refuseOtherKeys(there: FoundKeys | null, needed: readonly string[], force: boolean): void {
-  const lost = (there?.keys ?? []).map(({ id }) => id).filter((id) => !needed.includes(id));
-  if (there === null || lost.length === 0 || force) return;
-  throw new CommandError(
-    'failed',
-    `${there.place} holds encryption ${namedKeys(lost)}, which an older backup may need and this one doesn't: choose ` +
-      'another name, or replace it with --force',
   );
 }
 
