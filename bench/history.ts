@@ -107,7 +107,7 @@ function seed(path: string, count: number, endpointIds: readonly string[], nowMs
        VALUES (?, ?, ?, ?, ?, ?, NULL, 1)`,
     );
     const delivery = db.prepare(
-      `INSERT INTO delivery (username, delivery_id, endpoint_id, event_id, event, status, attempts, created_at,
+      `INSERT INTO delivery (username, delivery_id, endpoint_id, event_seq, event, status, attempts, created_at,
                              completed_at)
        VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?)`,
     );
@@ -128,8 +128,8 @@ function seed(path: string, count: number, endpointIds: readonly string[], nowMs
         const data = { number, text };
         const body = JSON.stringify({ event_id: eventId, event: EVENT, timestamp: seconds, data });
         const headers = JSON.stringify({ 'content-type': 'application/json', 'webhook-id': eventId });
-        event.run(username, eventId, EVENT, seconds, atMs, body);
-        delivery.run(username, deliveryId, endpointId, eventId, EVENT, 'delivered', atMs, atMs + 5);
+        const { lastInsertRowid: seq } = event.run(username, eventId, EVENT, seconds, atMs, body);
+        delivery.run(username, deliveryId, endpointId, seq, EVENT, 'delivered', atMs, atMs + 5);
         attempt.run(username, deliveryId, atMs, `http://127.0.0.1/${number % ACCOUNTS}`, headers);
       }
     });

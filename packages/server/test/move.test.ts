@@ -777,8 +777,8 @@ function growHistory(path: string, count: number): void {
     db.pragma('synchronous = OFF');
     db.prepare(
       `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
-       INSERT INTO delivery (username, delivery_id, endpoint_id, event_id, event, status, attempts, created_at, completed_at)
-       SELECT 'busy', 'dlv_' || i, 'wh_x', ?, '${VIDEO}', 'delivered', 1, 1750000000000, 1750000000000 FROM n`,
+       INSERT INTO delivery (username, delivery_id, endpoint_id, event_seq, event, status, attempts, created_at, completed_at)
+       SELECT 'busy', 'dlv_' || i, 'wh_x', (SELECT seq FROM event WHERE event_id = ?), '${VIDEO}', 'delivered', 1, 1750000000000, 1750000000000 FROM n`,
     ).run(count, names.repeated);
   } finally {
     db.close();

@@ -43,14 +43,15 @@ function columnsOf(specs: Record<string, ColumnSpec>): Column[] {
 }
 
 /** The event of a delivery. One that is gone is replaced by the delivery's own time, so that it goes with its day. */
-const EVENT_OF_T = 'LEFT JOIN event e ON e.username = t.username AND e.event_id = t.event_id';
+const EVENT_OF_T = 'LEFT JOIN event e ON e.seq = t.event_seq';
+const EVENT_ID: ColumnSpec = { kind: 'text', sql: `ifnull(e.event_id, '')` };
 const EVENT_AT: ColumnSpec = { kind: 'integer', sql: 'ifnull(e.created_at, t.created_at)' };
 const EVENT_SEQ: ColumnSpec = { kind: 'integer', sql: 'ifnull(e.seq, 0)' };
 
 /** When a delivery of `table` that an attempt belongs to was published. */
 function eventAtOfAttempt(table: 'queue' | 'delivery'): string {
   return `(SELECT ifnull(e.created_at, d.created_at) FROM ${table} d
-    LEFT JOIN event e ON e.username = d.username AND e.event_id = d.event_id
+    LEFT JOIN event e ON e.seq = d.event_seq
     WHERE d.username = t.username AND d.delivery_id = t.delivery_id)`;
 }
 
@@ -189,7 +190,7 @@ export const MOVED_TABLES: readonly MovedTable[] = [
       username: 'text',
       delivery_id: 'text',
       endpoint_id: 'text',
-      event_id: 'text',
+      event_id: EVENT_ID,
       event: 'text',
       event_at: EVENT_AT,
       event_seq: EVENT_SEQ,
@@ -238,7 +239,7 @@ export const MOVED_TABLES: readonly MovedTable[] = [
       username: 'text',
       delivery_id: 'text',
       endpoint_id: 'text',
-      event_id: 'text',
+      event_id: EVENT_ID,
       event: 'text',
       event_at: EVENT_AT,
       event_seq: EVENT_SEQ,

@@ -1,10 +1,10 @@
 import { idFloor } from '../../clock.ts';
 import { decodeCursor, pageOf } from '../cursor.ts';
-import { type AnyDeliveryRow, toDelivery } from '../rows.ts';
+import { toDelivery } from '../rows.ts';
 import type { DeliveryFilter } from '../store.ts';
 import { attemptReader } from './attempts.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
-import { accountCheck, HISTORY_AS_DELIVERY, QUEUE_AS_DELIVERY } from './rows.ts';
+import { accountCheck, type FoundDeliveryRow, HISTORY_AS_DELIVERY, QUEUE_AS_DELIVERY } from './rows.ts';
 
 /** The conditions of a filter that queue and history share. Ids begin with their time: a range of one is a range of the other. */
 function conditions(username: string, filter: DeliveryFilter, before: string | null) {
@@ -17,7 +17,10 @@ function conditions(username: string, filter: DeliveryFilter, before: string | n
   };
   add('delivery_id < ?', before);
   add('endpoint_id = ?', filter.endpointId);
-  add('event_id = ?', filter.eventId);
+  if (filter.eventId !== undefined) {
+    where.push('event_seq = (SELECT e.seq FROM event e WHERE e.username = ? AND e.event_id = ?)');
+    values.push(username, filter.eventId);
+  }
   add('event = ?', filter.event);
   add('delivery_id >= ?', filter.since === undefined ? null : idFloor('dlv', filter.since));
   add('delivery_id < ?', filter.until === undefined ? null : idFloor('dlv', filter.until));
@@ -30,15 +33,13 @@ export function deliveryOperations(
   const { db } = context;
   const accountExists = accountCheck(context);
   const readAttempts = attemptReader(context);
-  const pending = db.prepare<[string, string], AnyDeliveryRow>(
+  const pending = db.prepare<[string, string], FoundDeliveryRow>(
     `SELECT ${QUEUE_AS_DELIVERY} FROM queue WHERE username = ? AND delivery_id = ?`,
   );
-  const finished = db.prepare<[string, string], AnyDeliveryRow>(
+  const finished = db.prepare<[string, string], FoundDeliveryRow>(
     `SELECT ${HISTORY_AS_DELIVERY} FROM delivery WHERE username = ? AND delivery_id = ?`,
   );
-  const bodyOf = db.prepare<[string, string], { body: string }>(
-    'SELECT body FROM event WHERE username = ? AND event_id = ?',
-  );
+  const bodyOf = db.prepare<[number], { body: string }>('SELECT body FROM event WHERE seq = ?');
   const urlOf = db.prepare<[string, string], { url: string }>(
     'SELECT url FROM endpoint WHERE username = ? AND endpoint_id = ?',
   );
@@ -47,7 +48,7 @@ export function deliveryOperations(
     if (filter.status !== undefined && filter.status !== 'pending') return [];
     const { where, values } = conditions(username, filter, before);
     return db
-      .prepare<unknown[], AnyDeliveryRow>(
+      .prepare<unknown[], FoundDeliveryRow>(
         `SELECT ${QUEUE_AS_DELIVERY} FROM queue WHERE ${where.join(' AND ')} ORDER BY delivery_id DESC LIMIT ?`,
       )
       .all(...values, limit);
@@ -63,7 +64,7 @@ export function deliveryOperations(
       if (filter.status !== 'delivered') where.push(`status <> 'delivered'`);
     }
     return db
-      .prepare<unknown[], AnyDeliveryRow>(
+      .prepare<unknown[], FoundDeliveryRow>(
         `SELECT ${HISTORY_AS_DELIVERY} FROM delivery WHERE ${where.join(' AND ')} ORDER BY delivery_id DESC LIMIT ?`,
       )
       .all(...values, limit);
@@ -83,11 +84,11 @@ export function deliveryOperations(
     getDelivery(username, deliveryId) {
       const row = pending.get(username, deliveryId) ?? finished.get(username, deliveryId);
       if (row === undefined || !accountExists(username)) return null;
-      const attemptLog = readAttempts(username, deliveryId);
+      const attemptLog = readAttempts(deliveryId);
       return {
         ...toDelivery(row),
         url: attemptLog.at(-1)?.url ?? urlOf.get(username, row.endpoint_id)?.url ?? '',
-        body: bodyOf.get(username, row.event_id)?.body ?? '',
+        body: bodyOf.get(row.event_seq)?.body ?? '',
         attemptLog,
       };
     },

@@ -9,17 +9,16 @@ export function eventOperations(context: EngineContext): Pick<SyncStore, 'listEv
   const select = db.prepare<[string, string], EventRow>(
     'SELECT * FROM event WHERE username = ? AND event_id = ?',
   );
-  // Both halves by their index on (username, event_id).
-  const targets = db.prepare<[string, string, string, string], TargetRow>(
-    `SELECT endpoint_id, delivery_id, 'pending' AS status, NULL AS status_reason FROM queue
-       WHERE username = ? AND event_id = ?
+  // Both halves by their index on event_seq.
+  const targets = db.prepare<[number, number], TargetRow>(
+    `SELECT endpoint_id, delivery_id, 'pending' AS status, NULL AS status_reason FROM queue WHERE event_seq = ?
      UNION ALL
-     SELECT endpoint_id, delivery_id, status, status_reason FROM delivery WHERE username = ? AND event_id = ?
+     SELECT endpoint_id, delivery_id, status, status_reason FROM delivery WHERE event_seq = ?
      ORDER BY delivery_id`,
   );
 
-  function targetsOf(username: string, eventId: string): TargetRow[] {
-    return targets.all(username, eventId, username, eventId);
+  function targetsOf({ seq }: EventRow): TargetRow[] {
+    return targets.all(seq, seq);
   }
 
   return {
@@ -50,14 +49,14 @@ export function eventOperations(context: EngineContext): Pick<SyncStore, 'listEv
         rows,
         limit,
         (row) => [row.created_at, row.seq],
-        (row) => toEventSummary(row, countTargets(targetsOf(username, row.event_id))),
+        (row) => toEventSummary(row, countTargets(targetsOf(row))),
       );
     },
 
     getEvent(username, eventId) {
       const row = select.get(username, eventId);
       if (row === undefined || !accountExists(username)) return null;
-      return toEventDetail(row, targetsOf(username, eventId));
+      return toEventDetail(row, targetsOf(row));
     },
   };
 }

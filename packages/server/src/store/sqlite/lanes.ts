@@ -34,7 +34,7 @@ export function laneBook({ db, now }: EngineContext) {
   );
   const dueWaiting = db.prepare<[string, string, number, number], { n: number }>(
     `SELECT count(*) AS n FROM (SELECT 1 FROM queue
-       WHERE username = ? AND endpoint_id = ? AND leased = 0 AND due_at <= ? LIMIT ?)`,
+       WHERE username = ? AND endpoint_id = ? AND leased = 0 AND due_at <= ? LIMIT ? + 0)`,
   );
 
   return {

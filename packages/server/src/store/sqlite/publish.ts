@@ -17,9 +17,13 @@ interface Target {
 
 /** What a lane can still take in this transaction. */
 interface LaneState {
+  username: string;
+  endpointId: string;
   free: number;
   /** Older deliveries wait: a new one must not pass them. */
   blocked: boolean;
+  /** The earliest time at which something new of it falls due. */
+  lookAt: number;
 }
 
 export function publishOperations(context: EngineContext): Pick<SyncStore, 'publish'> {
@@ -35,7 +39,8 @@ export function publishOperations(context: EngineContext): Pick<SyncStore, 'publ
   const insertEvent = db.prepare(
     `INSERT INTO event (username, event_id, event, timestamp, created_at, body, fingerprint, deliveries, skipped,
                         only_endpoint_id)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     ON CONFLICT (username, event_id) DO NOTHING`,
   );
   // The subscription's key (username, event, …) gives the endpoints, the endpoint's key each row.
   const subscribers = db.prepare<[string, string], LeasedEndpointRow>(
@@ -71,23 +76,22 @@ export function publishOperations(context: EngineContext): Pick<SyncStore, 'publ
       }
 
       function laneStateOf(username: string, row: LeasedEndpointRow): LaneState {
-        let state = laneStates.get(row.endpoint_id);
+        const endpointId = row.endpoint_id;
+        let state = laneStates.get(endpointId);
         if (state === undefined) {
-          state =
-            offer === null
-              ? { free: 0, blocked: true }
-              : {
-                  free:
-                    laneCapacity(offer, row.rate_limit_per_second) - lanes.leased(username, row.endpoint_id),
-                  blocked: lanes.dueWaiting(username, row.endpoint_id, 1) > 0,
-                };
-          laneStates.set(row.endpoint_id, state);
+          state = { username, endpointId, free: 0, blocked: true, lookAt: Number.POSITIVE_INFINITY };
+          if (offer !== null) {
+            state.free = laneCapacity(offer, row.rate_limit_per_second) - lanes.leased(username, endpointId);
+            state.blocked = lanes.dueWaiting(username, endpointId, 1) > 0;
+          }
+          laneStates.set(endpointId, state);
         }
         return state;
       }
 
       function enqueue(
         event: SealedEvent,
+        eventSeq: number,
         target: Target,
         suspended: boolean,
         shared: Lease['event'],
@@ -96,12 +100,12 @@ export function publishOperations(context: EngineContext): Pick<SyncStore, 'publ
         const { endpoint_id: endpointId } = target.row;
         const deliveryId = nextId('dlv');
         const manual = event.onlyEndpointId !== undefined;
-        const delivery = { username, deliveryId, endpointId, eventId: event.eventId, event: event.event };
+        const delivery = { username, deliveryId, endpointId, eventSeq, event: event.event };
         const lane = laneStateOf(username, target.row);
         if (offer !== null && !suspended && leases.length < offer.limit && lane.free > 0 && !lane.blocked) {
           const lease = { token: nextToken(), until: now() + offer.leaseMs };
           moves.enqueue(delivery, manual, lease);
-          lanes.lookBy(username, endpointId, lease.until);
+          lane.lookAt = Math.min(lane.lookAt, lease.until);
           lane.free -= 1;
           leases.push({
             deliveryId,
@@ -116,26 +120,32 @@ export function publishOperations(context: EngineContext): Pick<SyncStore, 'publ
           });
         } else {
           moves.enqueue(delivery, manual, null);
-          lanes.lookBy(username, endpointId, now());
+          lane.lookAt = Math.min(lane.lookAt, now());
           lane.blocked = true;
         }
         return deliveryId;
+      }
+
+      /** The answer to an event whose id is taken; null when it isn't. */
+      function repeatOf(event: SealedEvent): PublishResult | null {
+        const { username, eventId } = event;
+        const existing = stored.get(username, eventId);
+        if (existing === undefined) return null;
+        return isRepeat(event, existing)
+          ? { outcome: 'duplicate', eventId, deliveries: existing.deliveries }
+          : { outcome: 'conflict', eventId };
       }
 
       function publishOne(event: SealedEvent): PublishResult {
         const { username, eventId } = event;
         const status = statusOf(username);
         if (status === undefined || status === 'deleted') return { outcome: 'unknown_account', username };
-        const existing = stored.get(username, eventId);
-        if (existing !== undefined) {
-          return isRepeat(event, existing)
-            ? { outcome: 'duplicate', eventId, deliveries: existing.deliveries }
-            : { outcome: 'conflict', eventId };
-        }
         let targets: Target[];
         if (event.onlyEndpointId === undefined) {
           targets = targetsOf(username, event.event);
         } else {
+          const repeated = repeatOf(event);
+          if (repeated !== null) return repeated;
           const endpointId = event.onlyEndpointId;
           const row = oneEndpoint.get(username, endpointId);
           if (row === undefined) return { outcome: 'unknown_endpoint', endpointId };
@@ -146,7 +156,7 @@ export function publishOperations(context: EngineContext): Pick<SyncStore, 'publ
         const skipped = targets
           .filter(({ row }) => row.status !== 'enabled')
           .map(({ row }) => row.endpoint_id);
-        insertEvent.run(
+        const inserted = insertEvent.run(
           username,
           eventId,
           event.event,
@@ -158,12 +168,20 @@ export function publishOperations(context: EngineContext): Pick<SyncStore, 'publ
           skipped.length === 0 ? null : JSON.stringify(skipped),
           event.onlyEndpointId ?? null,
         );
+        // The id is looked for only where it is taken: nearly all are new.
+        if (inserted.changes === 0) return repeatOf(event) as PublishResult;
+        const seq = Number(inserted.lastInsertRowid);
         const shared = { eventId, event: event.event, body: event.body };
-        const deliveryIds = enabled.map((target) => enqueue(event, target, status === 'suspended', shared));
+        const deliveryIds = enabled.map((target) =>
+          enqueue(event, seq, target, status === 'suspended', shared),
+        );
         return { outcome: 'stored', eventId, deliveries: enabled.length, deliveryIds };
       }
 
       const results = events.map(publishOne);
+      for (const { username, endpointId, lookAt } of laneStates.values()) {
+        if (lookAt < Number.POSITIVE_INFINITY) lanes.lookBy(username, endpointId, lookAt);
+      }
       return { results, leases, nextDueAt: lanes.nextAt() };
     },
   };

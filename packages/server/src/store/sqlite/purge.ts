@@ -2,11 +2,10 @@ import { STAT_INTERVAL_MS, STAT_MINUTES_KEPT_MS } from '../statistics.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
 
 const HOUR_MS = 3_600_000;
-/** The tables of an account by their keys, in an order in which nothing refers to what is gone. */
+/** The tables of an account by their keys, in an order in which nothing refers to what is gone. Deliveries take their attempts along. */
 const ACCOUNT_TABLES: [table: string, key: string][] = [
   ['queue', 'delivery_id'],
-  ['attempt', 'seq'],
-  ['delivery', 'seq'],
+  ['delivery', 'delivery_id'],
   ['event', 'seq'],
   ['replay', 'replay_id'],
   ['lane', 'endpoint_id'],
@@ -17,33 +16,32 @@ export function purgeOperations({ db, now }: EngineContext): Pick<SyncStore, 'pu
   const deletedAccount = db.prepare<[], { username: string }>(
     `SELECT username FROM account WHERE status = 'deleted' LIMIT 1`,
   );
-  const finished = db.prepare<
-    [number],
-    { seq: number; username: string; delivery_id: string; completed_at: number }
-  >('SELECT seq, username, delivery_id, completed_at FROM delivery ORDER BY seq LIMIT ?');
-  const deleteDelivery = db.prepare<[number]>('DELETE FROM delivery WHERE seq = ?');
-  const deleteAttempts = db.prepare<[string, string]>(
-    'DELETE FROM attempt WHERE username = ? AND delivery_id = ?',
+  const finished = db.prepare<[number], { seq: number; delivery_id: string; completed_at: number }>(
+    'SELECT seq, delivery_id, completed_at FROM delivery ORDER BY seq LIMIT ? + 0',
   );
+  const deleteDelivery = db.prepare<[number]>('DELETE FROM delivery WHERE seq = ?');
+  const deleteAttempts = db.prepare<[string]>('DELETE FROM attempt WHERE delivery_id = ?');
   // The oldest events first; those with deliveries left stay.
   const oldEvents = db.prepare<[{ before: number; limit: number }], { seq: number }>(
     `SELECT seq FROM event WHERE created_at < @before
-       AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.username = event.username AND q.event_id = event.event_id)
-       AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.username = event.username AND d.event_id = event.event_id)
+       AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.event_seq = event.seq)
+       AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event_seq = event.seq)
        AND seq < (SELECT ifnull((SELECT min(seq) FROM event WHERE created_at >= @before), 9000000000000000))
-     ORDER BY seq LIMIT @limit`,
+     ORDER BY seq LIMIT @limit + 0`,
   );
   const deleteEvent = db.prepare<[number]>('DELETE FROM event WHERE seq = ?');
 
   /** One deleted account's rows, `limit` at most; the account itself when nothing is left. */
   function purgeAccount(username: string, limit: number): number {
     for (const [table, key] of ACCOUNT_TABLES) {
-      const { changes } = db
-        .prepare(
-          `DELETE FROM ${table} WHERE username = ? AND ${key} IN (SELECT ${key} FROM ${table} WHERE username = ? LIMIT ?)`,
+      const rows = db
+        .prepare<[string, string, number], { key: string | number }>(
+          `DELETE FROM ${table} WHERE username = ? AND ${key} IN (SELECT ${key} FROM ${table} WHERE username = ? LIMIT ?)
+           RETURNING ${key} AS key`,
         )
-        .run(username, username, limit);
-      if (changes > 0) return changes;
+        .all(username, username, limit);
+      if (key === 'delivery_id') for (const row of rows) deleteAttempts.run(String(row.key));
+      if (rows.length > 0) return rows.length;
     }
     const { changes } = db
       .prepare(
@@ -83,7 +81,7 @@ export function purgeOperations({ db, now }: EngineContext): Pick<SyncStore, 'pu
       }
       const rows = finished.all(limit - deleted).filter((row) => row.completed_at < before);
       for (const row of rows) {
-        deleted += 1 + deleteAttempts.run(row.username, row.delivery_id).changes;
+        deleted += 1 + deleteAttempts.run(row.delivery_id).changes;
         deleteDelivery.run(row.seq);
       }
       if (deleted < limit) {

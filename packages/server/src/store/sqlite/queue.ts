@@ -1,13 +1,7 @@
 import { PosthornError } from '../../errors.ts';
 import type { DeliveryStatus } from '../../model.ts';
 import { cancelReason, UNSUBSCRIBED_REASON } from '../reasons.ts';
-import {
-  type AnyDeliveryRow,
-  LEASED_ENDPOINT_COLUMNS,
-  type LeasedEndpointRow,
-  toDelivery,
-  toLeasedEndpoint,
-} from '../rows.ts';
+import { LEASED_ENDPOINT_COLUMNS, type LeasedEndpointRow, toDelivery, toLeasedEndpoint } from '../rows.ts';
 import type { Claimed, Lease, LeasedEvent, LeaseOffer, SettleResult, Settlement } from '../store.ts';
 import { attemptWriter } from './attempts.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
@@ -15,12 +9,13 @@ import { laneBook, laneCapacity } from './lanes.ts';
 import {
   accountCheck,
   deliveryMoves,
+  type FoundDeliveryRow,
   HISTORY_AS_DELIVERY,
   QUEUE_AS_DELIVERY,
   type QueueRow,
   subscriptionCheck,
 } from './rows.ts';
-import { statCounter } from './stats.ts';
+import { type StatTally, statTally } from './stats.ts';
 
 /** How many deliveries of a deleted or disabled endpoint one claim cancels when it comes by. */
 const CANCEL_PER_VISIT = 500;
@@ -38,12 +33,12 @@ export function queueOperations(
   const moves = deliveryMoves(context);
   const isSubscribed = subscriptionCheck(context);
   const writeAttempt = attemptWriter(context);
-  const count = statCounter(context);
+  const newTally = statTally(context);
 
   // lane_next, oldest first: a lane that was just served comes after those that fell due before it was.
   const dueLanes = db.prepare<[number, number], LaneRow>(
     `SELECT username, endpoint_id FROM lane
-     WHERE next_at IS NOT NULL AND next_at <= ? AND parked = 0 ORDER BY next_at LIMIT ?`,
+     WHERE next_at IS NOT NULL AND next_at <= ? AND parked = 0 ORDER BY next_at LIMIT ? + 0`,
   );
   const endpointOf = db.prepare<[string, string], LeasedEndpointRow>(
     `SELECT ${LEASED_ENDPOINT_COLUMNS} FROM endpoint e WHERE e.username = ? AND e.endpoint_id = ?`,
@@ -51,13 +46,13 @@ export function queueOperations(
   // queue_lane: the first rows of the range are the answer, however many are behind them.
   const dueRows = db.prepare<[string, string, number, number, number], QueueRow>(
     `SELECT * FROM queue WHERE username = ? AND endpoint_id = ? AND leased = ? AND due_at <= ?
-     ORDER BY due_at LIMIT ?`,
+     ORDER BY due_at LIMIT ? + 0`,
   );
   const lease = db.prepare(
     `UPDATE queue SET leased = 1, leased_at = ?, due_at = ?, token = ? WHERE username = ? AND delivery_id = ?`,
   );
-  const bodyOf = db.prepare<[string, string], { body: string }>(
-    'SELECT body FROM event WHERE username = ? AND event_id = ?',
+  const bodyOf = db.prepare<[number], { event_id: string; body: string }>(
+    'SELECT event_id, body FROM event WHERE seq = ?',
   );
   const queued = db.prepare<[string, string], QueueRow>(
     'SELECT * FROM queue WHERE username = ? AND delivery_id = ?',
@@ -77,16 +72,16 @@ export function queueOperations(
     `UPDATE endpoint SET status = 'disabled', disabled_reason = ?
      WHERE username = ? AND endpoint_id = ? AND status = 'enabled'`,
   );
-  const finished = db.prepare<[string, string], AnyDeliveryRow>(
+  const finished = db.prepare<[string, string], FoundDeliveryRow>(
     `SELECT ${HISTORY_AS_DELIVERY} FROM delivery WHERE username = ? AND delivery_id = ?`,
   );
-  const pending = db.prepare<[string, string], AnyDeliveryRow>(
+  const pending = db.prepare<[string, string], FoundDeliveryRow>(
     `SELECT ${QUEUE_AS_DELIVERY} FROM queue WHERE username = ? AND delivery_id = ?`,
   );
 
   function claim(offer: LeaseOffer): Claimed {
     const leases: Lease[] = [];
-    const events = new Map<string, LeasedEvent>();
+    const events = new Map<number, LeasedEvent>();
     const due = offer.limit > 0 ? dueLanes.all(now(), offer.limit) : [];
     const share = Math.max(1, Math.floor(offer.limit / Math.max(1, due.length)));
     const takeFrom = ({ username, endpoint_id: endpointId }: LaneRow, most: number): void => {
@@ -140,22 +135,24 @@ export function queueOperations(
   }
 
   /** The event's body, read once a claim however many endpoints it goes to. */
-  function eventOf(events: Map<string, LeasedEvent>, delivery: QueueRow): LeasedEvent {
-    const key = `${delivery.username} ${delivery.event_id}`;
-    let event = events.get(key);
+  function eventOf(events: Map<number, LeasedEvent>, delivery: QueueRow): LeasedEvent {
+    let event = events.get(delivery.event_seq);
     if (event === undefined) {
-      const stored = bodyOf.get(delivery.username, delivery.event_id);
+      const stored = bodyOf.get(delivery.event_seq);
       if (stored === undefined)
         throw new PosthornError('internal', `event of ${delivery.delivery_id} is gone`);
-      event = { eventId: delivery.event_id, event: delivery.event, body: stored.body };
-      events.set(key, event);
+      event = { eventId: stored.event_id, event: delivery.event, body: stored.body };
+      events.set(delivery.event_seq, event);
     }
     return event;
   }
 
-  function settleOne(settlement: Settlement): SettleResult {
+  function settleOne(
+    settlement: Settlement,
+    row: QueueRow | undefined,
+    count: StatTally['add'],
+  ): SettleResult {
     const { username, deliveryId, token, attempt, next } = settlement;
-    const row = queued.get(username, deliveryId);
     if (row === undefined || row.leased === 0 || row.token !== token) return { outcome: 'stale' };
     writeAttempt(username, deliveryId, attempt);
     count(
@@ -222,11 +219,13 @@ export function queueOperations(
 
     settle(settlements, offer) {
       const lanesOf = new Map<string, LaneRow>();
+      const tally = newTally();
       const results = settlements.map((settlement) => {
         const row = queued.get(settlement.username, settlement.deliveryId);
         if (row !== undefined) lanesOf.set(row.endpoint_id, row);
-        return settleOne(settlement);
+        return settleOne(settlement, row, tally.add);
       });
+      tally.write();
       for (const { username, endpoint_id: endpointId } of lanesOf.values()) {
         lanes.slotFreed(username, endpointId);
       }
@@ -262,7 +261,7 @@ export function queueOperations(
       if (row.status === 'pending') dueNow.run(now(), username, deliveryId);
       else moves.revive(row);
       lanes.lookBy(username, row.endpoint_id, now());
-      return toDelivery(pending.get(username, deliveryId) as AnyDeliveryRow);
+      return toDelivery(pending.get(username, deliveryId) as FoundDeliveryRow);
     },
   };
 }

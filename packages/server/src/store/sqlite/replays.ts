@@ -1,22 +1,22 @@
 import { idFloor } from '../../clock.ts';
 import { PosthornError } from '../../errors.ts';
 import type { Replay } from '../../model.ts';
-import { type AnyDeliveryRow, type EventRow, type ReplayRow, toReplay } from '../rows.ts';
+import { type EventRow, type ReplayRow, toReplay } from '../rows.ts';
 import type { Store } from '../store.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
 import { laneBook } from './lanes.ts';
-import { accountCheck, deliveryMoves, HISTORY_AS_DELIVERY } from './rows.ts';
+import { accountCheck, deliveryMoves, type FoundDeliveryRow, HISTORY_AS_DELIVERY } from './rows.ts';
 
-type MatchRow = Pick<EventRow, 'seq' | 'event_id' | 'event'>;
+type MatchRow = Pick<EventRow, 'seq' | 'event'>;
 
 /** An event that this endpoint subscribes to now and that no endpoint was singled out for but this one. */
 const SUBSCRIBED = `(only_endpoint_id IS NULL OR only_endpoint_id = @endpointId)
   AND EXISTS (SELECT 1 FROM subscription s
     WHERE s.username = event.username AND s.event = event.event AND s.endpoint_id = @endpointId)`;
 const IN_QUEUE = `EXISTS (SELECT 1 FROM queue q
-  WHERE q.username = event.username AND q.event_id = event.event_id AND q.endpoint_id = @endpointId)`;
+  WHERE q.event_seq = event.seq AND q.endpoint_id = @endpointId)`;
 const IN_HISTORY = `EXISTS (SELECT 1 FROM delivery d
-  WHERE d.username = event.username AND d.event_id = event.event_id AND d.endpoint_id = @endpointId)`;
+  WHERE d.event_seq = event.seq AND d.endpoint_id = @endpointId)`;
 
 /** Which events a walk of `missing` or `all` takes. */
 const EVENT_MATCH = {
@@ -60,7 +60,7 @@ export function replayOperations(
     'UPDATE replay SET status = ?, done = ?, position = ? WHERE username = ? AND replay_id = ?',
   );
   // `failed` walks delivery_endpoint by delivery id.
-  const failed = db.prepare<[string, string, string, string, number], AnyDeliveryRow>(
+  const failed = db.prepare<[string, string, string, string, number], FoundDeliveryRow>(
     `SELECT ${HISTORY_AS_DELIVERY} FROM delivery
      WHERE username = ? AND endpoint_id = ? AND delivery_id > ? AND delivery_id < ? AND status <> 'delivered'
      ORDER BY delivery_id LIMIT ?`,
@@ -69,8 +69,8 @@ export function replayOperations(
     `SELECT count(*) AS n FROM delivery
      WHERE username = ? AND endpoint_id = ? AND delivery_id >= ? AND delivery_id < ? AND status <> 'delivered'`,
   );
-  const finishedFor = db.prepare<[string, string, string], AnyDeliveryRow>(
-    `SELECT ${HISTORY_AS_DELIVERY} FROM delivery WHERE username = ? AND event_id = ? AND endpoint_id = ?`,
+  const finishedFor = db.prepare<[number, string], FoundDeliveryRow>(
+    `SELECT ${HISTORY_AS_DELIVERY} FROM delivery WHERE event_seq = ? AND endpoint_id = ?`,
   );
 
   /** `missing` and `all` look at events in the order of acceptance, `scan` of them a step, and take those that match. */
@@ -93,7 +93,7 @@ export function replayOperations(
       return { events: [], position: replay.position, ended: true };
     const events = db
       .prepare<unknown[], MatchRow>(
-        `SELECT seq, event_id, event FROM event
+        `SELECT seq, event FROM event
          WHERE seq > @after AND seq <= @last AND username = @username AND created_at >= @since AND created_at < @until
            AND ${EVENT_MATCH[replay.kind as 'missing' | 'all']} ORDER BY seq`,
       )
@@ -125,12 +125,12 @@ export function replayOperations(
       const walked = eventStep(replay, limit);
       ({ position, ended } = walked);
       for (const event of walked.events) {
-        const row = finishedFor.get(username, event.event_id, endpointId);
+        const row = finishedFor.get(event.seq, endpointId);
         if (row !== undefined) {
           moves.revive(row);
         } else {
           moves.enqueue(
-            { username, deliveryId: nextId('dlv'), endpointId, eventId: event.event_id, event: event.event },
+            { username, deliveryId: nextId('dlv'), endpointId, eventSeq: event.seq, event: event.event },
             true,
             null,
           );

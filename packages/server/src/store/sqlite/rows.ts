@@ -7,7 +7,7 @@ export interface QueueRow {
   username: string;
   delivery_id: string;
   endpoint_id: string;
-  event_id: string;
+  event_seq: number;
   event: string;
   attempts: number;
   failures: number;
@@ -19,11 +19,15 @@ export interface QueueRow {
   token: string | null;
 }
 
-/** Selects {@link AnyDeliveryRow} from `queue`. */
-export const QUEUE_AS_DELIVERY = `username, delivery_id, endpoint_id, event_id, event, 'pending' AS status,
+/** A delivery of either table, with what the tables name its event by. */
+export type FoundDeliveryRow = AnyDeliveryRow & { event_seq: number };
+
+const EVENT_ID = `(SELECT e.event_id FROM event e WHERE e.seq = event_seq) AS event_id`;
+/** Selects {@link FoundDeliveryRow} from `queue`. */
+export const QUEUE_AS_DELIVERY = `username, delivery_id, endpoint_id, event_seq, ${EVENT_ID}, event, 'pending' AS status,
   NULL AS status_reason, attempts, created_at, NULL AS completed_at, ifnull(leased_at, due_at) AS next_attempt_at`;
-/** Selects {@link AnyDeliveryRow} from `delivery`. */
-export const HISTORY_AS_DELIVERY = `username, delivery_id, endpoint_id, event_id, event, status,
+/** Selects {@link FoundDeliveryRow} from `delivery`. */
+export const HISTORY_AS_DELIVERY = `username, delivery_id, endpoint_id, event_seq, ${EVENT_ID}, event, status,
   status_reason, attempts, created_at, completed_at, NULL AS next_attempt_at`;
 
 /** Moves deliveries between the queue and the history. */
@@ -31,20 +35,20 @@ export function deliveryMoves(context: EngineContext) {
   const { db, now } = context;
   const isSubscribed = subscriptionCheck(context);
   const enqueue = db.prepare(
-    `INSERT INTO queue (username, delivery_id, endpoint_id, event_id, event, attempts, failures, manual, created_at,
+    `INSERT INTO queue (username, delivery_id, endpoint_id, event_seq, event, attempts, failures, manual, created_at,
                         due_at, leased, leased_at, token)
      VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?)`,
   );
   const dequeue = db.prepare<[string, string]>('DELETE FROM queue WHERE username = ? AND delivery_id = ?');
   const append = db.prepare(
-    `INSERT INTO delivery (username, delivery_id, endpoint_id, event_id, event, status, status_reason, attempts,
+    `INSERT INTO delivery (username, delivery_id, endpoint_id, event_seq, event, status, status_reason, attempts,
                            created_at, completed_at)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const forget = db.prepare<[string, string]>('DELETE FROM delivery WHERE username = ? AND delivery_id = ?');
   // Expired leases count as waiting: whoever held one can no longer settle it.
   const waiting = db.prepare<[string, string, number, number], QueueRow>(
-    `SELECT * FROM queue WHERE username = ? AND endpoint_id = ? AND (leased = 0 OR due_at <= ?) LIMIT ?`,
+    `SELECT * FROM queue WHERE username = ? AND endpoint_id = ? AND (leased = 0 OR due_at <= ?) LIMIT ? + 0`,
   );
 
   function finish(row: QueueRow, status: Exclude<DeliveryStatus, 'pending'>, reason: string | null): void {
@@ -53,7 +57,7 @@ export function deliveryMoves(context: EngineContext) {
       row.username,
       row.delivery_id,
       row.endpoint_id,
-      row.event_id,
+      row.event_seq,
       row.event,
       status,
       reason,
@@ -68,7 +72,7 @@ export function deliveryMoves(context: EngineContext) {
 
     /** Puts a new delivery into the queue, waiting or leased. */
     enqueue(
-      delivery: { username: string; deliveryId: string; endpointId: string; eventId: string; event: string },
+      delivery: { username: string; deliveryId: string; endpointId: string; eventSeq: number; event: string },
       manual: boolean,
       lease: { token: string; until: number } | null,
     ): void {
@@ -76,7 +80,7 @@ export function deliveryMoves(context: EngineContext) {
         delivery.username,
         delivery.deliveryId,
         delivery.endpointId,
-        delivery.eventId,
+        delivery.eventSeq,
         delivery.event,
         0,
         manual ? 1 : 0,
@@ -89,13 +93,13 @@ export function deliveryMoves(context: EngineContext) {
     },
 
     /** Makes a finished delivery pending and due; its schedule begins anew and its next attempt is manual. */
-    revive(row: AnyDeliveryRow): void {
+    revive(row: FoundDeliveryRow): void {
       forget.run(row.username, row.delivery_id);
       enqueue.run(
         row.username,
         row.delivery_id,
         row.endpoint_id,
-        row.event_id,
+        row.event_seq,
         row.event,
         row.attempts,
         1,
@@ -136,14 +140,13 @@ export function accountCheck({ db }: EngineContext): (username: string) => boole
  * section 2). What a person asked for goes whatever it subscribes to, and so does a test event, which was for it alone.
  */
 export function subscriptionCheck({ db }: EngineContext): (row: QueueRow) => boolean {
-  const wanted = db.prepare<[string, string, string, string, string, string]>(
+  const wanted = db.prepare<[string, string, string, number, string]>(
     `SELECT 1 FROM subscription WHERE username = ? AND event = ? AND endpoint_id = ?
      UNION ALL
-     SELECT 1 FROM event WHERE username = ? AND event_id = ? AND only_endpoint_id = ?
+     SELECT 1 FROM event WHERE seq = ? AND only_endpoint_id = ?
      LIMIT 1`,
   );
   return (row) =>
     row.manual === 1 ||
-    wanted.get(row.username, row.event, row.endpoint_id, row.username, row.event_id, row.endpoint_id) !==
-      undefined;
+    wanted.get(row.username, row.event, row.endpoint_id, row.event_seq, row.endpoint_id) !== undefined;
 }

@@ -10,13 +10,10 @@ import {
 import type { StatsQuery } from '../store.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
 
-/** Counts an attempt, and with `died` the death of its delivery. */
-export function statCounter({ db }: EngineContext) {
-  const add = db.prepare(
-    `INSERT INTO stat (username, at, endpoint_id, event, outcome, latency, count) VALUES (?, ?, ?, ?, ?, ?, 1)
-     ON CONFLICT DO UPDATE SET count = count + 1`,
-  );
-  return (
+/** Counts of one call, added up before they are written: a batch mostly counts the same few things. */
+export interface StatTally {
+  /** Counts an attempt, and with `died` the death of its delivery. */
+  add(
     username: string,
     endpointId: string,
     event: string,
@@ -24,10 +21,45 @@ export function statCounter({ db }: EngineContext) {
     atMs: number,
     durationMs: number,
     died: boolean,
-  ): void => {
-    const at = atMs - (atMs % STAT_INTERVAL_MS);
-    add.run(username, at, endpointId, event, outcome, latencyClass(durationMs));
-    if (died) add.run(username, at, endpointId, event, DEAD + outcome, 0);
+  ): void;
+  /** Writes what was counted. */
+  write(): void;
+}
+
+type StatKey = [
+  username: string,
+  at: number,
+  endpointId: string,
+  event: string,
+  outcome: string,
+  latency: number,
+];
+
+/** Makes a fresh tally for each call. */
+export function statTally({ db }: EngineContext): () => StatTally {
+  const write = db.prepare<[...StatKey, number]>(
+    `INSERT INTO stat (username, at, endpoint_id, event, outcome, latency, count) VALUES (?, ?, ?, ?, ?, ?, ?)
+     ON CONFLICT DO UPDATE SET count = count + excluded.count`,
+  );
+  return () => {
+    const counts = new Map<string, { key: StatKey; count: number }>();
+    const addOne = (...key: StatKey): void => {
+      // None of its parts holds a space.
+      const text = key.join(' ');
+      const known = counts.get(text);
+      if (known === undefined) counts.set(text, { key, count: 1 });
+      else known.count += 1;
+    };
+    return {
+      add(username, endpointId, event, outcome, atMs, durationMs, died) {
+        const at = atMs - (atMs % STAT_INTERVAL_MS);
+        addOne(username, at, endpointId, event, outcome, latencyClass(durationMs));
+        if (died) addOne(username, at, endpointId, event, DEAD + outcome, 0);
+      },
+      write() {
+        for (const { key, count } of counts.values()) write.run(...key, count);
+      },
+    };
   };
 }
 

@@ -84,16 +84,17 @@ CREATE TABLE event (
   only_endpoint_id TEXT
 );
 CREATE UNIQUE INDEX event_id ON event (username, event_id);
-CREATE INDEX event_account ON event (username, created_at);
-CREATE INDEX event_type_of ON event (username, event, created_at);
+-- The list's order, with the type that it may be filtered by: a rare type is found without visiting every row.
+CREATE INDEX event_account ON event (username, created_at, seq, event);
 
 -- Unfinished deliveries only. A leased row's due_at is the end of its lease: a lease that nobody settles is due
--- again by itself, without a sweep.
+-- again by itself, without a sweep. Queue and history name their event by its seq: it grows with time, so that what is
+-- written together lies together in their indexes, whatever ids publishers choose.
 CREATE TABLE queue (
   username    TEXT NOT NULL,
   delivery_id TEXT NOT NULL,
   endpoint_id TEXT NOT NULL,
-  event_id    TEXT NOT NULL,
+  event_seq   INTEGER NOT NULL,
   event       TEXT NOT NULL,
   attempts    INTEGER NOT NULL,
   failures    INTEGER NOT NULL,
@@ -106,7 +107,7 @@ CREATE TABLE queue (
   PRIMARY KEY (username, delivery_id)
 ) WITHOUT ROWID;
 CREATE INDEX queue_lane ON queue (username, endpoint_id, leased, due_at);
-CREATE INDEX queue_event ON queue (username, event_id);
+CREATE INDEX queue_event ON queue (event_seq);
 
 -- When a claim should look at an endpoint's part of the queue next: never later than its first due time or lease
 -- end, except while it is full (then its next settlement says so) or parked (suspended account). A lane that was
@@ -127,7 +128,7 @@ CREATE TABLE delivery (
   username      TEXT NOT NULL,
   delivery_id   TEXT NOT NULL,
   endpoint_id   TEXT NOT NULL,
-  event_id      TEXT NOT NULL,
+  event_seq     INTEGER NOT NULL,
   event         TEXT NOT NULL,
   status        TEXT NOT NULL CHECK (status IN ('delivered', 'dead', 'cancelled')),
   status_reason TEXT,
@@ -137,7 +138,7 @@ CREATE TABLE delivery (
 );
 CREATE INDEX delivery_account ON delivery (username, delivery_id, event, status);
 CREATE INDEX delivery_endpoint ON delivery (username, endpoint_id, delivery_id, event, status);
-CREATE INDEX delivery_event ON delivery (username, event_id);
+CREATE INDEX delivery_event ON delivery (event_seq);
 CREATE INDEX delivery_failed ON delivery (username, delivery_id) WHERE status <> 'delivered';
 
 CREATE TABLE attempt (
@@ -157,7 +158,8 @@ CREATE TABLE attempt (
   response_truncated INTEGER NOT NULL,
   manual             INTEGER NOT NULL
 );
-CREATE INDEX attempt_delivery ON attempt (username, delivery_id, number);
+-- A delivery's id is its own in all accounts, and begins with its time.
+CREATE INDEX attempt_delivery ON attempt (delivery_id, number);
 
 -- Attempts counted by minute (by hour when older than a day), endpoint, type, outcome and a logarithmic class of
 -- duration. A delivery's death is counted under 'dead:' and the outcome of its
