@@ -1,5 +1,5 @@
 import pg from 'pg';
-import type { RowCopier } from './posthorn-fill.ts';
+import { OF_EVENTS, type RowCopier } from './posthorn-fill.ts';
 
 const { escapeIdentifier } = pg;
 
@@ -17,7 +17,8 @@ export async function openPostgresCopier(url: string): Promise<RowCopier> {
          WHERE c.relnamespace = 'posthorn'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
            AND a.attnum > 0 AND NOT a.attisdropped AND a.attidentity = '' AND a.attgenerated = ''
          GROUP BY c.oid
-         HAVING 'username' = ANY (array_agg(a.attname)) AND array_agg(a.attname) && '{event_id,delivery_id}'::name[]`,
+         HAVING 'username' = ANY (array_agg(a.attname)) AND array_agg(a.attname::text) && $1::text[]`,
+        [OF_EVENTS],
       );
       return rows.map(({ name, columns }) => ({
         name,

@@ -1,11 +1,9 @@
 import Database from 'better-sqlite3';
-import type { RowCopier } from './posthorn-fill.ts';
+import { OF_EVENTS, type RowCopier } from './posthorn-fill.ts';
 
 interface ColumnRow {
   table: string;
   column: string;
-  type: string;
-  pk: number;
 }
 
 /** Copies rows within a file of Posthorn's that nobody else has open. */
@@ -18,7 +16,7 @@ export async function openSqliteCopier(file: string): Promise<RowCopier> {
     async tables() {
       const rows = db
         .prepare(
-          `SELECT t.name AS "table", c.name AS "column", c.type, c.pk
+          `SELECT t.name AS "table", c.name AS "column"
            FROM pragma_table_list t JOIN pragma_table_info(t.name) c
            WHERE t.type = 'table' AND t.schema = 'main' ORDER BY t.name, c.cid`,
         )
@@ -26,15 +24,9 @@ export async function openSqliteCopier(file: string): Promise<RowCopier> {
       return [...Map.groupBy(rows, ({ table }) => table)]
         .filter(([, columns]) => {
           const names = new Set(columns.map(({ column }) => column));
-          return names.has('username') && (names.has('event_id') || names.has('delivery_id'));
+          return names.has('username') && OF_EVENTS.some((column) => names.has(column));
         })
-        .map(([name, columns]) => ({
-          name,
-          columns: columns
-            // SQLite numbers these itself.
-            .filter(({ type, pk }) => !(type === 'INTEGER' && pk === 1))
-            .map(({ column }) => column),
-        }));
+        .map(([name, columns]) => ({ name, columns: columns.map(({ column }) => column) }));
     },
     async run(statements) {
       db.transaction(() => {
@@ -42,6 +34,8 @@ export async function openSqliteCopier(file: string): Promise<RowCopier> {
       })();
     },
     async settle() {
+      // Now everything goes to the disk, or the system would still be writing it while others are measured.
+      db.pragma('synchronous = FULL');
       db.pragma('wal_checkpoint(TRUNCATE)');
     },
     async close() {

@@ -17,6 +17,9 @@ const SEEDING_PATIENCE_MS = 30_000;
 const DONE = 'seed-done';
 const LATER = 'seed-later';
 
+/** A table whose rows have an account and one of these columns holds rows of events or deliveries. */
+export const OF_EVENTS: readonly string[] = ['event_id', 'event_seq', 'delivery_id'];
+
 /** An endpoint that gets copies. */
 interface Target {
   username: string;
@@ -151,7 +154,7 @@ export function copyStatement(
         return `${column} || '${suffix}'`;
       case 'seq':
       case 'event_seq':
-        // Before everything that the service numbers itself.
+        // A number of its own, before all that the service gives itself.
         return `${column} - ${copy} * 1000000`;
       case 'body':
         return `replace(body, '"event_id":"' || event_id || '"', '"event_id":"' || event_id || '${suffix}"')`;

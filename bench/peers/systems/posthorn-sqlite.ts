@@ -61,7 +61,7 @@ export function posthornSqlite(): System {
       const key = makeOperatorKey();
       const file = join(folder, 'posthorn.db');
       state = { site, folder, file, fleet, key, env: { POSTHORN_DATABASE_URL: `sqlite:${file}` } };
-      const { port, stop } = await start('ingest');
+      const { port, stop } = await start('both');
       const api = new PosthornApi(port ?? 0, key);
       await api.createFleet(fleet).finally(() => api.close());
       await stop();
