@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { createEncryptionKey } from '../src/secrets.ts';
-import { type RunningService, startService } from './cli/harness.ts';
+import { type RunningService, runCli, startService } from './cli/harness.ts';
 import { type Answer, type AskOptions, Client } from './support/client.ts';
 import {
   type Behaviour,
@@ -16,6 +16,7 @@ import {
   send,
   startReceiver,
 } from './support/receivers.ts';
+import { createDatabase, type PostgresDatabase } from './support/postgres.ts';
 import { type TempDir, tempDir } from './support/tempdir.ts';
 
 const EVENT = 'generated_script_success';
@@ -65,6 +66,41 @@ function assertWithout(secrets: Record<string, string>, where: string, text: str
   }
 }
 
+/** Remembers every answer. */
+class RecordingClient extends Client {
+  readonly answers: { request: string; text: string }[] = [];
+
+  override async ask<T = unknown>(
+    method: string,
+    path: string,
+    options: AskOptions = {},
+  ): Promise<Answer<T>> {
+    const answer = await super.ask<T>(method, path, options);
+    const text = `${answer.text} ${JSON.stringify([...answer.headers])}`;
+    this.answers.push({ request: `${method} ${path}`, text });
+    return answer;
+  }
+}
+
+/** An API key is in the one answer that makes it, an endpoint's secret and headers in those that show the endpoint, and no other secret in any. */
+function assertShownToTheirOwnersAlone(
+  answers: readonly { request: string; text: string }[],
+  secrets: Record<string, string>,
+): void {
+  for (const [name, secret] of Object.entries(secrets)) {
+    const shown = answers.filter(({ text }) => spellings(secret).some((spelling) => text.includes(spelling)));
+    const requests = shown.map(({ request }) => request);
+    if (secret.startsWith('ph_') && secret.length === 67) {
+      assert.equal(requests.length, 1, `${name}: ${requests.join(', ')}`);
+      assert.match(requests[0] ?? '', /^POST .*\/api_key$/);
+    } else if (secret.startsWith('whsec_') || name === 'the quiet header') {
+      for (const request of requests) assert.match(request, /^(POST|PUT|GET) \/v2\/endpoint/, name);
+    } else {
+      assert.deepEqual(requests, [], name);
+    }
+  }
+}
+
 /** Everything of the request, in a malformed status line: an error must not quote it. */
 const quoteInStatusLine: Behaviour = (socket, request) => {
   send(`HTTP/1.1 9 ${JSON.stringify(request.headers)} ${request.body.toString()}\r\n\r\n`)(socket, request);
@@ -89,24 +125,92 @@ function marked(marker: string): Record<string, unknown> {
   };
 }
 
+/** Where a service keeps what it keeps, and how it can be read past the service. */
+interface Place {
+  env: Record<string, string>;
+  /** Secrets that the place itself has. */
+  secrets: Record<string, string>;
+  /** Everything that is written down, by where it is; while the service runs, too. */
+  contents(): Promise<Map<string, string>>;
+}
+
+function sqliteFiles(): Place {
+  const data = join(folder.path, 'posthorn-data');
+  return {
+    env: {},
+    secrets: {},
+    contents: async () =>
+      new Map(readdirSync(data).map((file) => [file, readFileSync(join(data, file), 'latin1')])),
+  };
+}
+
+/** A database with an owner of its own, whose password is one of the secrets. */
+async function postgresDatabase(database: PostgresDatabase): Promise<Place> {
+  const password = `db-password-${randomBytes(16).toString('hex')}`;
+  const role = `owner_of_${database.name}`;
+  await database.query(`CREATE ROLE ${role} LOGIN PASSWORD '${password}'`);
+  await database.query(`ALTER DATABASE ${database.name} OWNER TO ${role}`);
+  const url = new URL(database.url);
+  url.username = role;
+  url.password = password;
+  return {
+    env: { POSTHORN_DATABASE_URL: url.href },
+    secrets: { "the database's password": password },
+    async contents() {
+      const tables = await database.query<{ name: string }>(
+        `SELECT oid::regclass::text AS name FROM pg_class
+         WHERE relnamespace = 'posthorn'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition`,
+      );
+      const contents = new Map<string, string>();
+      for (const { name } of tables) {
+        const rows = await database.query<{ row: string }>(`SELECT t::text AS row FROM ${name} t`);
+        contents.set(name, rows.map(({ row }) => row).join('\n'));
+      }
+      return contents;
+    },
+  };
+}
+
+/** Drops the role that {@link postgresDatabase} has made, with the database. */
+async function dropWithOwner(database: PostgresDatabase): Promise<void> {
+  await database.drop();
+  const server = await createDatabase();
+  await server.query(`DROP ROLE IF EXISTS owner_of_${database.name}`);
+  await server.drop();
+}
+
 describe('what nobody may see', () => {
-  it('is in no log line, no error, no metric and, where it is a secret, not in the database', async () => {
+  it('is on SQLite in no log line, error, metric or answer that isn’t for it and, where it is a secret, in no file', () =>
+    fullRun(sqliteFiles()));
+
+  it('is on PostgreSQL in none of them either, nor in any row', async (t) => {
+    const database = await createDatabase();
+    t.after(() => dropWithOwner(database));
+    await fullRun(await postgresDatabase(database));
+  });
+
+  async function fullRun(place: Place): Promise<void> {
     const encryptionKey = createEncryptionKey();
+    const olderKey = createEncryptionKey();
     service = await startService(folder.path, {
       env: {
+        ...place.env,
         POSTHORN_OPERATOR_KEY: OPERATOR_KEY,
         POSTHORN_ENCRYPTION_KEY: encryptionKey,
+        POSTHORN_ENCRYPTION_KEY_OLD: olderKey,
         POSTHORN_ENDPOINT_POLICY: 'development',
         POSTHORN_RETRY_SCHEDULE: '50ms',
         POSTHORN_RATE_LIMIT_POST: '40/m',
         POSTHORN_LOG_LEVEL: 'trace',
       },
     });
-    const client = new Client(service.url, OPERATOR_KEY);
+    const client = new RecordingClient(service.url, OPERATOR_KEY);
     /** Sealed or hashed at rest. */
     const secrets: Record<string, string> = {
       'the operator key': OPERATOR_KEY,
       'the encryption key': encryptionKey,
+      'the older encryption key': olderKey,
+      ...place.secrets,
     };
     /** Stored as they are, and shown to their account alone. */
     const confidential: Record<string, string> = {};
@@ -248,8 +352,16 @@ describe('what nobody may see', () => {
     }
     await client.data('POST', `/v2/delivery/${deliveries.at(-1)?.delivery_id}/retry`, { key });
 
+    // The rotation of the key, which is refused, for there is none to rotate to
+    await refused('POST', '/v2/encryption_keys/rotate');
+    await client.data('GET', '/v2/encryption_keys');
+
+    // The audit log, as an operator and as the account sees it
+    await client.data('GET', '/v2/audit?limit=200');
+    await client.data('GET', '/v2/audit?limit=200', { key });
+
     // A store that can't be written, in the middle of it
-    if (process.platform === 'linux') {
+    if (process.platform === 'linux' && place.env.POSTHORN_DATABASE_URL === undefined) {
       const limit = (bytes: string) =>
         execFileSync('prlimit', ['--pid', `${service.pid}`, `--fsize=${bytes}:`]);
       limit('0');
@@ -267,6 +379,34 @@ describe('what nobody may see', () => {
 
     const metrics = await (await fetch(`${service.url}/metrics`)).text();
     assert.match(metrics, /^posthorn_attempts_total\{outcome="success"\} [1-9]/m);
+    // While it runs, so that what is only in the log of writes is seen, too.
+    const written = await place.contents();
+    assert.ok(written.size > 2, 'something is written');
+    for (const [where, text] of written) assertWithout(secrets, `${where}, of the running service`, text);
+    const cli = (...args: string[]) =>
+      runCli(args, {
+        cwd: folder.path,
+        env: {
+          ...place.env,
+          POSTHORN_URL: service.url,
+          POSTHORN_OPERATOR_KEY: OPERATOR_KEY,
+          POSTHORN_ENCRYPTION_KEY: encryptionKey,
+          POSTHORN_ENCRYPTION_KEY_OLD: olderKey,
+        },
+      });
+    const commands = [
+      ['audit', '--limit', '200'],
+      ['secrets', 'status'],
+      ['secrets', 'rotate-key', '--dry-run'],
+      ['key', 'list', '--account', 'alice'],
+      ['account', 'list', '--key', `${key}x`],
+      ['doctor'],
+    ];
+    for (const args of commands) {
+      const { stdout, stderr } = await cli(...args);
+      assert.ok(`${stdout}${stderr}`.length > 10, args.join(' '));
+      assertWithout(secrets, `posthorn ${args.join(' ')}`, `${stdout}${stderr}`);
+    }
     service.kill('SIGTERM');
     assert.equal(await service.ended, 0);
 
@@ -279,11 +419,9 @@ describe('what nobody may see', () => {
       assertWithout(everything, 'an error', `${text} ${JSON.stringify([...headers])}`);
     }
     for (const text of shown) assertWithout(everything, 'a delivery', text);
-    const data = join(folder.path, 'posthorn-data');
-    for (const file of readdirSync(data)) {
-      assertWithout(secrets, file, readFileSync(join(data, file), 'latin1'));
-    }
-  });
+    for (const [where, text] of await place.contents()) assertWithout(secrets, where, text);
+    assertShownToTheirOwnersAlone(client.answers, secrets);
+  }
 
   it('is not printed by the first start, but for the operator key, once and beside the log', async () => {
     service = await startService(folder.path, { env: { POSTHORN_LOG_LEVEL: 'trace' } });
