@@ -83,7 +83,12 @@ class Filling {
       clock.advance(SECOND_MS);
       await store.createAccount({ username, metadata: null });
     }
-    const operator = { kind: 'key', keyId: 'key_op', username: null, via: 'PATCH /v2/account/:username' } as const;
+    const operator = {
+      kind: 'key',
+      keyId: 'key_op',
+      username: null,
+      via: 'PATCH /v2/account/:username',
+    } as const;
     await store
       .as({ ...operator, requestId: 'req_1', remoteAddress: '2001:db8::1' })
       .updateAccount('busy', { metadata: { plan: WITH_NUL, odd: ODD, deep: { list: [1, 2.5, null] } } });
