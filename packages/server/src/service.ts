@@ -50,8 +50,11 @@ const ATTEMPTS_GRACE_MS = 5_000;
 const DAY_MS = 86_400_000;
 /** Another node may have begun a replay. */
 const REPLAY_POLL_MS = 1_000;
-/** Over a network a commit is mostly waiting, which several batches can do at once. */
-const SHARED_CONCURRENT_BATCHES = 4;
+/**
+ * Over a network a commit is mostly waiting, and a batch may wait for another's transaction that has published the same
+ * id: so there are two at once. More make the batches smaller, and each costs the server a millisecond of CPU (decision 0010).
+ */
+const SHARED_CONCURRENT_BATCHES = 2;
 /** Where `posthorn.publish` finds the largest sealed body. */
 const MAX_BODY_META = 'max_body_bytes';
 
