@@ -23,7 +23,7 @@ describe('an API key', () => {
   it('has 256 random bits, of which none is ever repeated', () => {
     const keys = Array.from({ length: 2_000 }, createApiKey);
     assert.equal(new Set(keys).size, keys.length);
-    const ones = new Array<number>(256).fill(0);
+    const ones = Array.from({ length: 256 }, () => 0);
     for (const key of keys) {
       const bytes = Buffer.from(key.slice('ph_'.length), 'hex');
       assert.equal(bytes.length, 32);
