@@ -159,7 +159,8 @@ function finish(path: string, mark: BackupMark): void {
 export function checkWhole(db: Database, what: string, advice: string): void {
   const findings = (db.pragma('quick_check(3)') as { quick_check: string }[]).map((row) => row.quick_check);
   if (findings.length === 1 && findings[0] === 'ok') return;
-  throw new CommandError('failed', `${what} is damaged (${findings.join('; ')}): ${advice}`);
+  const told = findings.join('; ').replaceAll('\n', ' ');
+  throw new CommandError('failed', `${what} is damaged (${told}): ${advice}`);
 }
 
 /** What a backup tells of itself; null for a copy that was made in another way. */

@@ -16,12 +16,11 @@ export interface LoadOptions {
 }
 
 function columnsToLoad(
-  dump: Dump,
   table: string,
+  columns: readonly string[],
   there: readonly string[],
   whole: boolean,
 ): readonly { name: string; index: number }[] {
-  const { columns } = dump.tables[table] as { columns: string[] };
   const found = columns.map((name, index) => ({ name, index })).filter(({ name }) => there.includes(name));
   if (whole) assert.equal(found.length, columns.length, `${table} has the columns that it had`);
   return found;
@@ -79,15 +78,17 @@ export function loadSqlite(path: string, dump: Dump, { migrations, whole }: Load
     for (const { name } of triggers) db.exec(`DROP TRIGGER "${name}"`);
     const tables = db.prepare<[], string>(SQLITE_TABLES).pluck().all() as string[];
     if (whole) for (const table of Object.keys(dump.tables)) assert.ok(tables.includes(table), table);
-    for (const table of tables.filter((name) => name in dump.tables)) {
+    for (const table of tables) {
+      const kept = dump.tables[table];
+      if (kept === undefined) continue;
       const there = db.prepare<[string], string>('SELECT name FROM pragma_table_info(?)').pluck().all(table);
-      const columns = columnsToLoad(dump, table, there as string[], whole);
+      const columns = columnsToLoad(table, kept.columns, there as string[], whole);
       db.exec(`DELETE FROM "${table}"`);
       const insert = db.prepare(
         `INSERT INTO "${table}" (${columns.map(({ name }) => `"${name}"`).join(', ')})
          VALUES (${columns.map(() => '?').join(', ')})`,
       );
-      for (const row of dump.tables[table]?.rows as unknown[][]) {
+      for (const row of kept.rows as unknown[][]) {
         insert.run(...columns.map(({ index }) => fromJson(row[index])));
       }
     }
@@ -147,15 +148,17 @@ export async function loadPostgres(
   const tables = await database.query<PostgresTable>(POSTGRES_TABLES);
   const names = tables.map(({ name }) => name);
   if (whole) for (const table of Object.keys(dump.tables)) assert.ok(names.includes(table), table);
-  for (const { name, columns: there } of tables.filter((table) => table.name in dump.tables)) {
-    const columns = columnsToLoad(dump, name, there, whole)
+  for (const { name, columns: there } of tables) {
+    const kept = dump.tables[name];
+    if (kept === undefined) continue;
+    const columns = columnsToLoad(name, kept.columns, there, whole)
       .map((column) => column.name)
       .join(', ');
     await database.query(`DELETE FROM posthorn.${name}`);
     await database.query(
       `INSERT INTO posthorn.${name} (${columns}) OVERRIDING SYSTEM VALUE
        SELECT ${columns} FROM json_populate_recordset(NULL::posthorn.${name}, $1::json)`,
-      [`[${(dump.tables[name]?.rows as string[]).join(',')}]`],
+      [`[${(kept.rows as string[]).join(',')}]`],
     );
   }
   for (const [name, value] of Object.entries(dump.sequences)) {
