@@ -350,6 +350,10 @@ DECLARE
   v_share integer;
   v_endpoint_rows json;
   v_lane record;
+  -- What is due and was passed over, as nothing else was leased, is in another's hands for a moment: it is looked at again
+  -- soon, but not in circles.
+  c_soon_ms CONSTANT bigint := 50;
+  v_next bigint;
 BEGIN
   IF p_limit > 0 THEN
     WITH call AS MATERIALIZED (
@@ -413,8 +417,9 @@ BEGIN
   END IF;
 
   IF coalesce(cardinality(v_usernames), 0) = 0 THEN
+    v_next := posthorn.next_due();
     RETURN json_build_object('leases', '[]'::json, 'events', '[]'::json, 'endpoints', '[]'::json, 'until', v_until,
-                             'next', posthorn.next_due());
+                             'next', CASE WHEN p_limit > 0 AND v_next <= v_now THEN v_now + c_soon_ms ELSE v_next END);
   END IF;
 
   SELECT array_agg(CASE WHEN e.status = 'enabled'
@@ -503,9 +508,11 @@ BEGIN
   JOIN posthorn.endpoint e ON e.username = l.username AND e.endpoint_id = l.endpoint_id
   WHERE l.n > 0 OR l.n2 > 0;
 
+  v_next := posthorn.next_due();
   RETURN json_build_object(
     'leases', v_leases, 'more_leases', v_more_leases, 'events', v_events, 'more_events', v_more_events,
-    'endpoints', v_endpoint_rows, 'until', v_until, 'next', posthorn.next_due());
+    'endpoints', v_endpoint_rows, 'until', v_until,
+    'next', CASE WHEN p_limit > 0 AND v_leases IS NULL AND v_next <= v_now THEN v_now + c_soon_ms ELSE v_next END);
 END $$;
 
 -- Leases from lanes that the caller has locked what is due there, in the lanes' order: p_share of a lane at most, and
