@@ -1,5 +1,4 @@
 /** The HTTP API as a Fastify app, apart from listening. */
-import helmet from '@fastify/helmet';
 import {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -18,6 +17,7 @@ import { Authenticator } from './auth.ts';
 import { answerClientError } from './client-errors.ts';
 import { deliveryRoutes } from './deliveries.ts';
 import type { ApiDeps } from './deps.ts';
+import { directPublish } from './direct-publish.ts';
 import { mountDocs } from './docs.ts';
 import { encryptionKeyRoutes } from './encryption-keys.ts';
 import { endpointRoutes } from './endpoints.ts';
@@ -26,11 +26,12 @@ import { eventLogRoutes } from './event-log.ts';
 import { eventTypeRoutes } from './event-types.ts';
 import { keyRoutes } from './keys.ts';
 import { openApiDocument } from './openapi.ts';
-import { publishRoutes } from './publish.ts';
+import { type Publish, publishing, publishRoutes } from './publish.ts';
 import { RequestLimit } from './rate-limit.ts';
 import { replayRoutes } from './replays.ts';
 import { logRequests } from './request-log.ts';
 import { type ApiRoute, mountRoutes } from './route.ts';
+import { SECURITY_HEADERS } from './security-headers.ts';
 import { statsRoutes } from './stats.ts';
 import { mountDescription, mountHealth } from './system.ts';
 import { testEventRoutes } from './test-event.ts';
@@ -48,13 +49,17 @@ const KEEP_ALIVE_MS = 72_000;
 const SHOWN_PATH_CHARACTERS = 200;
 
 /** All routes of `/v2`, which `/open/v2` repeats. */
-export function v2Routes(deps: ApiDeps, auth: Authenticator): ApiRoute[] {
+export function v2Routes(
+  deps: ApiDeps,
+  auth: Authenticator,
+  publish: Publish = publishing(deps),
+): ApiRoute[] {
   return [
     whoamiRoute(deps, '/user/whoami', 'whoami'),
     ...eventTypeRoutes(deps),
     ...endpointRoutes(deps),
     ...testEventRoutes(deps),
-    ...publishRoutes(deps),
+    ...publishRoutes(publish),
     ...deliveryRoutes(deps),
     ...eventLogRoutes(deps),
     ...replayRoutes(deps),
@@ -162,17 +167,8 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
     }
   });
 
-  await app.register(helmet, {
-    contentSecurityPolicy: {
-      useDefaults: false,
-      directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
-    },
-    // TLS ends at the proxy in front, and whether its domain is all https is not ours to say.
-    strictTransportSecurity: false,
-  });
-
   app.addHook('onRequest', async (request, reply) => {
-    reply.header('x-request-id', request.id);
+    reply.headers(SECURITY_HEADERS).header('x-request-id', request.id);
     if (closing) throw unavailable('this server is stopping; send the request again');
     if (!hasApi) return;
     const { access } = request.routeOptions.config;
@@ -200,9 +196,10 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
     request.username = await auth.authorize(caller, access, request.headers['x-account']);
   });
 
-  app.addHook('onSend', async (_request, reply) => {
+  app.addHook('onSend', (_request, reply, _payload, done) => {
     // Otherwise a client would keep the connection and the server could not end.
     if (closing) reply.header('connection', 'close');
+    done();
   });
 
   app.setErrorHandler((error, request, reply) => {
@@ -213,7 +210,8 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
     reply.code(refused.httpStatus).headers(refused.headers).send(refused.body);
   });
 
-  const routes = hasApi ? v2Routes(deps, auth) : [];
+  const publish = publishing(deps);
+  const routes = hasApi ? v2Routes(deps, auth, publish) : [];
   mountHealth(app, deps, auth);
   if (hasApi) {
     mountRoutes(app, routes, '/v2');
@@ -248,13 +246,33 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   app.addHook('preClose', async () => {
     closing = true;
   });
-  app.addHook('onResponse', async () => {
-    // A connection whose answer was under way when closing began is idle only now.
+  /** A connection whose answer was under way when closing began is idle only now. */
+  const onAnswered = (): void => {
     if (closing) app.server.closeIdleConnections();
+  };
+  app.addHook('onResponse', (_request, _reply, done) => {
+    onAnswered();
+    done();
   });
   app.addHook('onClose', async () => {
     await auth.flushUses();
   });
+  if (hasApi) {
+    const answersDirectly = directPublish({
+      auth,
+      publish,
+      maxRequestBytes: settings.maxRequestBytes,
+      makeRid,
+      logger,
+      clock,
+      ...(deps.onRequestDone === undefined ? {} : { onRequestDone: deps.onRequestDone }),
+      isClosing: () => closing,
+      onAnswered,
+    });
+    app.server.removeAllListeners('request').on('request', (request, response) => {
+      if (!answersDirectly(request, response)) app.routing(request, response);
+    });
+  }
   // Node would answer `expect: something` with an empty 417.
   app.server.on('checkExpectation', (request, response) => app.routing(request, response));
 

@@ -118,9 +118,7 @@ export class Authenticator {
     try {
       const key = keyOf(request);
       const hash = hashApiKey(key);
-      if (this.#isConfigured(hash)) {
-        return { keyId: CONFIGURED_KEY_ID, scopes: ['operator'], username: null, createdAt: null };
-      }
+      if (this.#isConfigured(hash)) return configuredCaller();
       identity = await this.#find(hash);
     } catch (error) {
       if (error instanceof PosthornError && error.kind === 'unauthorized') {
@@ -132,12 +130,24 @@ export class Authenticator {
     if (identity.account?.status === 'suspended') {
       throw new PosthornError('forbidden', 'this account is suspended; ask whoever runs this service');
     }
-    return {
-      keyId: identity.keyId,
-      scopes: identity.scopes,
-      username: identity.username,
-      createdAt: identity.account?.createdAt ?? identity.createdAt,
-    };
+    return callerOf(identity);
+  }
+
+  /**
+   * The same caller without a look into the store: of the configured operator key, and of a key that was looked up
+   * within the last second. Null in every other case, a wrong key's among them: {@link Authenticator.authenticate} then
+   * says what is wrong, and counts it.
+   */
+  recognize(request: IncomingMessage): Caller | null {
+    const key = request.headers['x-api-key'];
+    if (!isOneKey(key)) return null;
+    const hash = hashApiKey(key);
+    if (this.#isConfigured(hash)) return configuredCaller();
+    const identity = this.#cached(hash);
+    if (identity === null || this.#isExpired(identity) || identity.account?.status === 'suspended')
+      return null;
+    this.#noteUse(identity.keyId);
+    return callerOf(identity);
   }
 
   /**
@@ -152,21 +162,15 @@ export class Authenticator {
     access: Access,
     account: string | string[] | undefined,
   ): Promise<string | null> {
-    const isOperator = caller.scopes.includes('operator');
-    if (caller.username !== null) {
-      if (account !== undefined && account !== caller.username) {
-        throw new PosthornError(
-          'forbidden',
-          'an account key acts for its own account only; leave the x-account header out',
-        );
-      }
-      const allowed = access === 'any' || (access.startsWith('account') && caller.scopes.includes('account'));
-      if (!allowed) throw forbidden(caller, access);
-      return caller.username;
+    if (caller.username !== null && account !== undefined && account !== caller.username) {
+      throw new PosthornError(
+        'forbidden',
+        'an account key acts for its own account only; leave the x-account header out',
+      );
     }
-    const allowed =
-      access === 'any' || isOperator || (access === 'publish' && caller.scopes.includes('publish'));
-    if (!allowed) throw forbidden(caller, access);
+    if (!mayCall(caller, access)) throw forbidden(caller, access);
+    if (caller.username !== null) return caller.username;
+    const isOperator = caller.scopes.includes('operator');
     if (!isOperator || access === 'publish' || access === 'operator') return null;
     if (account === undefined) {
       if (access !== 'account') return null;
@@ -206,11 +210,8 @@ export class Authenticator {
   }
 
   async #find(hash: string): Promise<KeyIdentity> {
-    const cached = this.#cache.get(hash);
-    let identity: KeyIdentity | null;
-    if (cached !== undefined && cached.until > this.#clock.monotonic()) {
-      identity = cached.identity;
-    } else {
+    let identity = this.#cached(hash);
+    if (identity === null) {
       const generation = this.#generation;
       identity = await this.#store.findKey(hash);
       if (identity !== null && generation === this.#generation) {
@@ -219,10 +220,19 @@ export class Authenticator {
       }
     }
     if (identity === null) throw unauthorized('the API key in the x-api-key header is not valid');
-    if (identity.expiresAt !== null && identity.expiresAt <= this.#clock.now()) {
+    if (this.#isExpired(identity)) {
       throw unauthorized('the API key in the x-api-key header has expired; ask for a new one');
     }
     return identity;
+  }
+
+  #cached(hash: string): KeyIdentity | null {
+    const cached = this.#cache.get(hash);
+    return cached !== undefined && cached.until > this.#clock.monotonic() ? cached.identity : null;
+  }
+
+  #isExpired({ expiresAt }: KeyIdentity): boolean {
+    return expiresAt !== null && expiresAt <= this.#clock.now();
   }
 
   #countFailure(error: PosthornError, remoteAddress: string): PosthornError {
@@ -248,10 +258,32 @@ function keyOf(request: IncomingMessage): string {
   if (typeof key !== 'string' || key === '') {
     throw unauthorized('an API key is required: send it in the x-api-key header');
   }
-  if (key.length > MAX_KEY_CHARACTERS || key.includes(',')) {
-    throw unauthorized('the x-api-key header must hold one API key and nothing else');
-  }
+  if (!isOneKey(key)) throw unauthorized('the x-api-key header must hold one API key and nothing else');
   return key;
+}
+
+function isOneKey(header: string | string[] | undefined): header is string {
+  return (
+    typeof header === 'string' &&
+    header !== '' &&
+    header.length <= MAX_KEY_CHARACTERS &&
+    !header.includes(',')
+  );
+}
+
+function configuredCaller(): Caller {
+  return { keyId: CONFIGURED_KEY_ID, scopes: ['operator'], username: null, createdAt: null };
+}
+
+function callerOf({ keyId, scopes, username, account, createdAt }: KeyIdentity): Caller {
+  return { keyId, scopes, username, createdAt: account?.createdAt ?? createdAt };
+}
+
+/** Whether a caller's scopes allow a route, see {@link Access}. */
+export function mayCall({ username, scopes }: Caller, access: Access): boolean {
+  if (access === 'any') return true;
+  if (username !== null) return access.startsWith('account') && scopes.includes('account');
+  return scopes.includes('operator') || (access === 'publish' && scopes.includes('publish'));
 }
 
 function forbidden(caller: Caller, access: Access): PosthornError {

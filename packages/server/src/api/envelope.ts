@@ -30,6 +30,13 @@ export class PartialFailure<T> {
   }
 }
 
+/** The envelope of what a handler returned. */
+export function envelopeOf(rid: string, result: unknown): Envelope {
+  if (!(result instanceof PartialFailure)) return success(rid, result);
+  const { code, msg, data } = result;
+  return { rid, code, msg, data };
+}
+
 /** How a refusal looks on the wire. */
 export interface Refusal {
   httpStatus: number;

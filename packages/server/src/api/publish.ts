@@ -1,4 +1,5 @@
 /** Publishing: check, seal, and hand a whole request to the publisher at once. */
+import type { FastifyBaseLogger } from 'fastify';
 import { type Static, Type } from 'typebox';
 
 import { withDeprecation } from '../catalogue/index.ts';
@@ -126,7 +127,24 @@ export function published(result: PublishResult): ItemResult {
   }
 }
 
-export function publishRoutes({ catalogue, publisher, clock, settings }: ApiDeps): ApiRoute[] {
+/**
+ * Publishes what a request's body holds, one event or a batch.
+ *
+ * @param log of this request; asked for only when there is something to say
+ * @throws PosthornError for one event that is refused; of a batch's events each has its refusal in the results.
+ */
+export type Publish = (
+  body: unknown,
+  log: () => Pick<FastifyBaseLogger, 'warn'>,
+) => Promise<Static<typeof PublishData> | PartialFailure<Static<typeof PublishData>>>;
+
+/** Makes the function behind `POST /v2/publish`, however the request came. */
+export function publishing({
+  catalogue,
+  publisher,
+  clock,
+  settings,
+}: Pick<ApiDeps, 'catalogue' | 'publisher' | 'clock' | 'settings'>): Publish {
   const makeId = idFactory();
   const checkItem = compileCheck(PublishItem, 'body');
   // Only the frame: an item that is wrong must not fail its neighbours.
@@ -144,6 +162,56 @@ export function publishRoutes({ catalogue, publisher, clock, settings }: ApiDeps
     return sealEvent(item, { nowMs: clock.now(), makeId, maxBodyBytes: settings.maxBodyBytes });
   }
 
+  async function publishOne(value: unknown, log: Parameters<Publish>[1]): Promise<ItemResult> {
+    const named = typesOf([value]);
+    if (!named.every((name) => catalogue.has(name))) await catalogue.lookFor(named);
+    const event = seal(value);
+    const [result] = await publisher.publish([event]);
+    noteDeprecated([event], log);
+    return withDeprecation(published(result as PublishResult), catalogue.get(event.event));
+  }
+
+  async function publishBatch(values: unknown[], log: Parameters<Publish>[1]) {
+    await catalogue.lookFor(typesOf(values));
+    const sealed = values.map((value) => attempt(() => seal(value)));
+    const events = sealed.filter((event): event is SealedEvent => !(event instanceof PosthornError));
+    const stored = events.length === 0 ? [] : await publisher.publish(events);
+    noteDeprecated(events, log);
+    let next = 0;
+    const results = sealed.map((event) => {
+      const result =
+        event instanceof PosthornError
+          ? event
+          : attempt(() => {
+              const done = published(stored[next++] as PublishResult);
+              return withDeprecation(done, catalogue.get(event.event));
+            });
+      return result instanceof PosthornError ? { code: result.code, msg: result.message } : result;
+    });
+    const failed = results.filter((result) => 'code' in result).length;
+    if (failed === 0) return { results };
+    return new PartialFailure(
+      { results },
+      40000,
+      `${failed} of ${results.length} events were refused; data.results says which and why`,
+    );
+  }
+
+  function noteDeprecated(events: readonly SealedEvent[], log: Parameters<Publish>[1]): void {
+    const deprecated = events.filter(({ event }) => catalogue.get(event)?.deprecated);
+    if (deprecated.length === 0) return;
+    const names = new Set(deprecated.map(({ event }) => event));
+    log().warn({ events: [...names] }, 'deprecated event types were published');
+  }
+
+  return async (body, log) => {
+    const isBatch = typeof body === 'object' && body !== null && Object.hasOwn(body, 'events');
+    return isBatch ? await publishBatch(checkFrame(body).events, log) : await publishOne(body, log);
+  };
+}
+
+/** @param publish also serves the requests that don't come by this route, see {@link ./direct-publish.ts} */
+export function publishRoutes(publish: Publish): ApiRoute[] {
   return [
     route({
       method: 'POST',
@@ -160,51 +228,7 @@ export function publishRoutes({ catalogue, publisher, clock, settings }: ApiDeps
       bodyUnchecked: true,
       data: PublishData,
       errors: ['not_found', 'conflict', 'too_large'],
-      async handle({ body, log }) {
-        const isBatch = typeof body === 'object' && body !== null && Object.hasOwn(body, 'events');
-        return isBatch ? publishBatch(checkFrame(body).events) : await publishOne(body);
-
-        async function publishOne(value: unknown): Promise<ItemResult> {
-          await catalogue.lookFor(typesOf([value]));
-          const event = seal(value);
-          const [result] = await publisher.publish([event]);
-          noteDeprecated([event]);
-          return withDeprecation(published(result as PublishResult), catalogue.get(event.event));
-        }
-
-        async function publishBatch(values: unknown[]) {
-          await catalogue.lookFor(typesOf(values));
-          const sealed = values.map((value) => attempt(() => seal(value)));
-          const events = sealed.filter((event): event is SealedEvent => !(event instanceof PosthornError));
-          const stored = events.length === 0 ? [] : await publisher.publish(events);
-          noteDeprecated(events);
-          let next = 0;
-          const results = sealed.map((event) => {
-            const result =
-              event instanceof PosthornError
-                ? event
-                : attempt(() => {
-                    const done = published(stored[next++] as PublishResult);
-                    return withDeprecation(done, catalogue.get(event.event));
-                  });
-            return result instanceof PosthornError ? { code: result.code, msg: result.message } : result;
-          });
-          const failed = results.filter((result) => 'code' in result).length;
-          if (failed === 0) return { results };
-          return new PartialFailure(
-            { results },
-            40000,
-            `${failed} of ${results.length} events were refused; data.results says which and why`,
-          );
-        }
-
-        function noteDeprecated(events: readonly SealedEvent[]): void {
-          const names = new Set(
-            events.map((event) => event.event).filter((name) => catalogue.get(name)?.deprecated),
-          );
-          if (names.size > 0) log.warn({ events: [...names] }, 'deprecated event types were published');
-        }
-      },
+      handle: ({ body, log }) => publish(body, () => log),
     }),
   ];
 }

@@ -22,32 +22,66 @@ export function routeOf(request: FastifyRequest): string {
   return request.routeOptions.url ?? UNKNOWN_ROUTE;
 }
 
-export function logRequests(app: FastifyInstance, { onRequestDone }: Pick<ApiDeps, 'onRequestDone'>): void {
+/** One answered request. */
+export interface Answered {
+  rid: string;
+  method: string;
+  /** The route's pattern. */
+  route: string;
+  status: number;
+  /** The envelope's code; null on answers without an envelope. */
+  code: number | null;
+  durationMs: number;
+  /** The account that was acted for, or whose key it was. */
+  username: string | null;
+  keyId: string | null;
+  failure: PosthornError | null;
+}
+
+/** Writes the line of an answered request, and tells the metrics of it. */
+export function noteAnswer(
+  { logger, onRequestDone }: Pick<ApiDeps, 'logger' | 'onRequestDone'>,
+  answered: Answered,
+): void {
+  const { method, route, status, failure } = answered;
+  const durationMs = Math.round(answered.durationMs * 100) / 100;
+  const line = {
+    rid: answered.rid,
+    method,
+    route,
+    status,
+    code: answered.code,
+    duration_ms: durationMs,
+    username: answered.username,
+    key_id: answered.keyId,
+    ...(failure?.field === undefined ? null : { field: failure.field }),
+  };
+  if (status >= 500) {
+    logger.error(
+      { ...line, err: failure?.kind === 'internal' ? (failure.cause ?? failure) : failure },
+      'request',
+    );
+  } else if (QUIET_ROUTES.has(route)) {
+    logger.debug(line, 'request');
+  } else {
+    logger.info(line, 'request');
+  }
+  onRequestDone?.({ method, route, httpStatus: status, durationMs });
+}
+
+export function logRequests(app: FastifyInstance, deps: Pick<ApiDeps, 'logger' | 'onRequestDone'>): void {
   app.addHook('onResponse', (request, reply, done) => {
-    const route = routeOf(request);
-    const durationMs = Math.round(reply.elapsedTime * 100) / 100;
-    const { failure } = reply;
-    const line = {
+    noteAnswer(deps, {
+      rid: request.id,
       method: request.method,
-      route,
+      route: routeOf(request),
       status: reply.statusCode,
       code: reply.outcomeCode,
-      duration_ms: durationMs,
+      durationMs: reply.elapsedTime,
       username: request.username ?? request.caller?.username ?? null,
-      key_id: request.caller?.keyId ?? null,
-      ...(failure?.field === undefined ? {} : { field: failure.field }),
-    };
-    if (reply.statusCode >= 500) {
-      request.log.error(
-        { ...line, err: failure?.kind === 'internal' ? (failure.cause ?? failure) : failure },
-        'request',
-      );
-    } else if (QUIET_ROUTES.has(route)) {
-      request.log.debug(line, 'request');
-    } else {
-      request.log.info(line, 'request');
-    }
-    onRequestDone?.({ method: request.method, route, httpStatus: reply.statusCode, durationMs });
+      keyId: request.caller?.keyId ?? null,
+      failure: reply.failure,
+    });
     done();
   });
 }

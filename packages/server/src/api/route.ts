@@ -8,7 +8,7 @@ import { type Static, type TObject, type TSchema, Type } from 'typebox';
 import type { AuditActor } from '../model.ts';
 
 import type { Access, Caller } from './auth.ts';
-import { type Envelope, PartialFailure, success } from './envelope.ts';
+import { type Envelope, envelopeOf, type PartialFailure } from './envelope.ts';
 import { type Check, compileCheck } from './validate.ts';
 
 declare module 'fastify' {
@@ -177,11 +177,7 @@ export function mountRoutes(
             log: request.log,
           },
         );
-        const envelope = success(request.id, result instanceof PartialFailure ? result.data : result);
-        if (result instanceof PartialFailure) {
-          envelope.code = result.code;
-          envelope.msg = result.msg;
-        }
+        const envelope = envelopeOf(request.id, result);
         reply.outcomeCode = envelope.code;
         return shape(envelope, entry);
       },
