@@ -1,4 +1,4 @@
-/** The audit log is only added to, whoever has the database open: what its schema holds to by itself. */
+/** The audit log is only added to, whoever has the database open, and never apart from its change. */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -40,6 +40,19 @@ describe('the audit log on PostgreSQL', () => {
     assert.deepEqual(await linesOf(store), lines, 'retention leaves the last day, whatever it is told');
   });
 
+  it('takes the change with it when a line can’t be written', async (t) => {
+    const database = await createDatabase();
+    t.after(() => database.drop());
+    const store = await openPostgresStore({ url: database.url });
+    t.after(() => store.close());
+    await database.query('ALTER TABLE posthorn.audit ADD CONSTRAINT refused CHECK (false) NOT VALID');
+    await assert.rejects(writeLine(store), { name: 'PosthornError' });
+    assert.equal(await store.getAccount('alice'), null);
+    await database.query('ALTER TABLE posthorn.audit DROP CONSTRAINT refused');
+    await writeLine(store);
+    assert.equal((await linesOf(store)).length, 1);
+  });
+
   it('is out of reach of a role that may only publish, and tells who let it', async (t) => {
     const database = await createDatabase();
     t.after(() => database.drop());
@@ -76,5 +89,24 @@ describe('the audit log on SQLite', () => {
     const db = openDatabase(path);
     assert.throws(() => db.prepare(`UPDATE audit SET via = 'other'`).run(), /append-only/);
     db.close();
+  });
+
+  it('takes the change with it when a line can’t be written', async (t) => {
+    const dir = await tempDir();
+    t.after(() => dir.remove());
+    const path = join(dir.path, 'posthorn.db');
+    await (await openSqliteStore({ path })).close();
+    const db = openDatabase(path);
+    db.exec(`CREATE TRIGGER refused BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'refused'); END`);
+    db.close();
+    const store = await openSqliteStore({ path });
+    t.after(() => store.close());
+    const [audited, beside] = await Promise.allSettled([
+      writeLine(store),
+      store.createAccount({ username: 'bob', metadata: null }),
+    ]);
+    assert.deepEqual([audited.status, beside.status], ['rejected', 'fulfilled']);
+    assert.equal(await store.getAccount('alice'), null);
+    assert.ok(await store.getAccount('bob'), 'what shares the commit stands');
   });
 });

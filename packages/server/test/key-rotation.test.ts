@@ -1,7 +1,7 @@
 /** The rotation of the encryption key: on real stores, stopped and crashed where it hurts. */
 import assert from 'node:assert/strict';
 import { createCipheriv } from 'node:crypto';
-import { copyFile, readFile, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { systemClock } from '../src/clock.ts';
@@ -401,6 +401,21 @@ describe('a rotation by the key file', () => {
     await assertRefused('unavailable', rotation.rotate(BY));
     assert.deepEqual(await readKeyFile(file), parseEncryptionKey(K3), 'what lies there is left alone');
     assert.equal((await rotation.status()).state, 'idle');
+  });
+
+  it('changes nothing when the key of before can’t be kept', async (t) => {
+    const folder = await emptyFolder(t);
+    const file = join(folder, 'encryption.key');
+    const store = await openStore(t, join(folder, 'a.db'));
+    const vault = await vaultOf(store, { file });
+    const plain = await fill(store, vault, 'alice', 3);
+    const before = await readFile(file, 'utf8');
+    await mkdir(`${olderKeysFile(file)}.new`);
+    const { rotation } = rotationOf(t, store, vault, file);
+    await assert.rejects(rotation.rotate(BY), { code: 'EISDIR' });
+    assert.equal(await readFile(file, 'utf8'), before);
+    assert.equal((await rotation.status()).activeId, idOf(before));
+    await assertOpens(store, before, 'alice', plain);
   });
 
   it('tells which file is damaged, and nothing of what is in it', async (t) => {
