@@ -1,10 +1,8 @@
 import { type DestinationStream, type Logger, pino } from 'pino';
 import type { Config } from '../config.ts';
 import type { Io } from './io.ts';
+import { openLogDestination } from './log-destination.ts';
 import { harmless, printLine } from './output.ts';
-
-/** Log lines that wait for a slow reader are dropped beyond this, rather than filling the memory. */
-const MAX_WAITING_BYTES = 16 * 1024 * 1024;
 
 export interface ServiceLogger {
   logger: Logger;
@@ -29,16 +27,11 @@ export function createLogger(config: Pick<Config, 'logLevel' | 'logFormat'>, io:
     };
     return { logger: pino(options, destination), flush: () => {}, close: async () => {} };
   }
-  // Lines that come while a write is under way go out together in the next: no delay, and few system calls under load.
-  const destination = pino.destination({ dest: 1, sync: false, maxLength: MAX_WAITING_BYTES });
+  const destination = openLogDestination(1);
   return {
     logger: pino(options, destination),
     flush: () => destination.flushSync(),
-    close: () =>
-      new Promise((resolve) => {
-        destination.once('close', resolve);
-        destination.end();
-      }),
+    close: () => destination.close(),
   };
 }
 
