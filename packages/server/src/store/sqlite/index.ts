@@ -6,7 +6,7 @@ import { operationsOver } from '../audit.ts';
 import type { Store } from '../store.ts';
 import { lockDatabase, migrate, openDatabase } from './database.ts';
 import type { OperationName } from './engine.ts';
-import type { Call, Reply, ThreadData } from './thread.ts';
+import type { Call, Reply, ThreadData, ThreadRole } from './thread.ts';
 
 export interface SqliteStoreOptions {
   /** The database file; its folder is made when missing. */
@@ -99,17 +99,21 @@ class StoreThread {
   #ended: PosthornError | null = null;
   #closed: () => void = () => {};
 
-  constructor(path: string, readonly: boolean, onFatal: (error: Error) => void) {
+  constructor(
+    path: string,
+    role: ThreadRole,
+    { copies, onFatal }: { copies: MessagePort | null; onFatal: (error: Error) => void },
+  ) {
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
     const opened = Promise.withResolvers<void>();
     this.opened = opened.promise;
     const file = import.meta.url.endsWith('.ts') ? './thread.ts' : './thread.js';
-    const data: ThreadData = { path, readonly, port: port2 };
+    const data: ThreadData = { path, role, port: port2, copies };
     const worker = new Worker(new URL(file, import.meta.url), {
       workerData: data,
-      transferList: [port2],
-      name: readonly ? 'store-reader' : 'store-writer',
+      transferList: copies === null ? [port2] : [port2, copies],
+      name: `store-${role}`,
       // What an embedding application gives its own threads (loaders, instrumentation) is not for this one.
       execArgv: [],
     });
@@ -167,7 +171,8 @@ class StoreThread {
 }
 
 /**
- * Opens the embedded store: locks the file for this process, brings its schema up to date and starts its two threads.
+ * Opens the embedded store: locks the file for this process, brings its schema up to date and starts its threads: one
+ * writes, one reads, one keeps the log short.
  *
  * @example
  * const store = await openSqliteStore({ path: './posthorn-data/posthorn.db' });
@@ -184,10 +189,12 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
     } finally {
       db.close();
     }
-    const writer = new StoreThread(path, false, onFatal);
+    const { port1: toCopier, port2: toWriter } = new MessageChannel();
+    const writer = new StoreThread(path, 'writer', { copies: toCopier, onFatal });
     await writer.opened;
-    const reader = new StoreThread(path, true, onFatal);
-    await reader.opened;
+    const reader = new StoreThread(path, 'reader', { copies: null, onFatal });
+    const copier = new StoreThread(path, 'copier', { copies: toWriter, onFatal });
+    await Promise.all([reader.opened, copier.opened]);
     const call = (name: string, args: unknown[]) =>
       (ON_READER.has(name as OperationName) ? reader : writer).call(name, args, clock.now());
     const operations = Object.fromEntries(
@@ -206,7 +213,8 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
         ),
       ping: async () => void (await call('ping', [])),
       async close() {
-        await reader.close();
+        await Promise.all([reader.close(), copier.close()]);
+        // Last: whoever closes last copies the log to its end.
         await writer.close();
         lock.unlock();
       },

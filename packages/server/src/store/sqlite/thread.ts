@@ -8,11 +8,18 @@ import { type PosthornError, unavailable } from '../../errors.ts';
 import type { AuditActor } from '../../model.ts';
 import { databaseGuard, openDatabase, toPosthornError } from './database.ts';
 import { createEngine, type SyncStore } from './engine.ts';
+import { logKeeper, serveCopies } from './log-copy.ts';
+
+/** `writer` commits, `reader` answers lists, `copier` keeps the writer's log short. */
+export type ThreadRole = 'writer' | 'reader' | 'copier';
 
 export interface ThreadData {
   path: string;
-  readonly: boolean;
+  role: ThreadRole;
+  /** To whoever calls. */
   port: MessagePort;
+  /** Between writer and copier; null for a reader. */
+  copies: MessagePort | null;
 }
 
 export interface Call {
@@ -39,8 +46,16 @@ function toReplyError(error: unknown): NonNullable<Reply['error']> {
   return { kind, message, field, retryAfterSeconds };
 }
 
-function serve({ path, readonly, port }: ThreadData): void {
+function serve({ path, role, port, copies }: ThreadData): void {
+  const readonly = role === 'reader';
   const db = openDatabase(path, { readonly });
+  if (role === 'copier') {
+    serveCopies(db, copies as MessagePort);
+    port.on('message', () => end());
+    port.postMessage('open');
+    return;
+  }
+  const committed = copies === null ? () => {} : logKeeper(db, copies);
   const checkPlace = databaseGuard(path);
   checkPlace();
   let nowMs = 0;
@@ -94,14 +109,20 @@ function serve({ path, readonly, port }: ThreadData): void {
       if (calls.length === MAX_CALLS_A_COMMIT) break;
       next = receiveMessageOnPort(port)?.message as Call | 'close' | undefined;
     }
-    if (calls.length > 0) port.postMessage(readonly ? calls.map(runAlone) : commit(calls));
-    if (next === 'close') {
-      db.close();
-      port.postMessage('closed');
-      port.close();
+    if (calls.length > 0) {
+      port.postMessage(readonly ? calls.map(runAlone) : commit(calls));
+      committed();
     }
+    if (next === 'close') end();
   });
   port.postMessage('open');
+
+  function end(): void {
+    db.close();
+    port.postMessage('closed');
+    port.close();
+    copies?.close();
+  }
 }
 
 serve(workerData as ThreadData);
