@@ -184,8 +184,13 @@ BEGIN
            WITH ORDINALITY AS i(username, event_id, event, "timestamp", body, fingerprint, only_endpoint_id, ord)
       JOIN unnest(v_ords, v_seqs) AS k(ord, seq) ON k.ord = i.ord
     ), kind AS MATERIALIZED (
-      -- Events of one account and type have the same endpoints.
-      SELECT f.kind, e.endpoint_id, e.status, e.rate_limit_per_second, a.status = 'active' AS may_lease
+      -- Events of one account and type have the same endpoints. room: how many leases the lane has room for, null when
+      -- it isn't held; free: how many of these are for new deliveries, for older ones that wait must not be passed.
+      SELECT f.kind, e.endpoint_id, e.status, e.rate_limit_per_second, r.room,
+        CASE WHEN r.room > 0 AND NOT EXISTS (
+          SELECT 1 FROM posthorn.queue q WHERE q.username = f.username AND q.endpoint_id = e.endpoint_id
+            AND (q.due_at, q.event_seq) >= (r.floor_due, r.floor_seq) AND q.due_at <= v_now
+            AND (NOT q.leased OR q.leased_until <= v_now)) THEN r.room ELSE 0 END AS free
       FROM (SELECT DISTINCT kind, username, event, only_endpoint_id FROM fresh) f
       JOIN LATERAL (SELECT status FROM posthorn.account WHERE username = f.username OFFSET 0) a ON true
       CROSS JOIN LATERAL (
@@ -198,6 +203,17 @@ BEGIN
         SELECT endpoint_id, status, rate_limit_per_second FROM posthorn.endpoint
         WHERE username = f.username AND endpoint_id = s.endpoint_id OFFSET 0
       ) e
+      LEFT JOIN LATERAL (
+        SELECT l.floor_due, l.floor_seq, CASE WHEN p_limit = 0 THEN 0
+          ELSE posthorn.lane_capacity(p_lane_limit, e.rate_limit_per_second) - (
+            SELECT count(*) FROM posthorn.queue q WHERE q.username = f.username AND q.endpoint_id = e.endpoint_id
+              AND (q.due_at, q.event_seq) >= (l.floor_due, l.floor_seq)
+              AND (q.due_at, q.event_seq) <= (l.leased_due, l.leased_seq) AND q.leased AND q.leased_until > v_now)
+          END AS room
+        FROM posthorn.lane l
+        WHERE a.status = 'active' AND e.endpoint_id = ANY (v_lanes)
+          AND l.username = f.username AND l.endpoint_id = e.endpoint_id OFFSET 0
+      ) r ON true
       WHERE e.status <> 'deleted'
     ), fan_out AS (
       SELECT kind, count(*) FILTER (WHERE status = 'enabled') AS enabled,
@@ -211,41 +227,16 @@ BEGIN
       FROM fresh f LEFT JOIN fan_out o ON o.kind = f.kind
     ), line AS (
       SELECT f.ord, f.seq, f.counter, f.username, f.event_id, f.event, f.only_endpoint_id IS NOT NULL AS alone,
-             k.endpoint_id, k.rate_limit_per_second, k.may_lease
+             k.endpoint_id, k.rate_limit_per_second, k.room,
+             row_number() OVER (PARTITION BY k.endpoint_id ORDER BY f.ord) <= k.free AS fits
       FROM fresh f JOIN kind k ON k.kind = f.kind AND k.status = 'enabled'
-    ), room AS MATERIALIZED (
-      -- Of the lanes that are held. Older deliveries that wait must not be passed by new ones.
-      SELECT t.endpoint_id, capacity.size - capacity.leased AS left,
-        CASE WHEN EXISTS (SELECT 1 FROM posthorn.queue q WHERE q.username = t.username AND q.endpoint_id = t.endpoint_id
-                            AND (q.due_at, q.event_seq) >= (a.floor_due, a.floor_seq) AND q.due_at <= v_now
-                            AND (NOT q.leased OR q.leased_until <= v_now)) THEN 0
-             ELSE capacity.size - capacity.leased END AS free
-      FROM (SELECT DISTINCT username, endpoint_id, rate_limit_per_second FROM line
-            WHERE may_lease AND endpoint_id = ANY (v_lanes)) t
-      CROSS JOIN LATERAL (SELECT floor_due, floor_seq, leased_due, leased_seq FROM posthorn.lane
-                          WHERE username = t.username AND endpoint_id = t.endpoint_id OFFSET 0) a
-      CROSS JOIN LATERAL (
-        SELECT posthorn.lane_capacity(p_lane_limit, t.rate_limit_per_second) AS size, count(*) AS leased
-        FROM posthorn.queue q WHERE q.username = t.username AND q.endpoint_id = t.endpoint_id
-          AND (q.due_at, q.event_seq) >= (a.floor_due, a.floor_seq) AND (q.due_at, q.event_seq) <= (a.leased_due, a.leased_seq)
-          AND q.leased AND q.leased_until > v_now
-      ) capacity
+    ), numbered AS (
+      SELECT line.*, row_number() OVER (ORDER BY fits DESC, ord, endpoint_id) AS n FROM line
     ), placed AS MATERIALIZED (
-      SELECT line.*,
-             v_head || line.counter
-               || lpad(to_hex((row_number() OVER (ORDER BY line.ord, line.endpoint_id)) & 65535), 4, '0')
-               || left(v_random, 8) AS delivery_id,
-             first.token
-      FROM line
-      LEFT JOIN (
-        SELECT l.ord, l.endpoint_id, v_random || '-' || row_number() OVER (ORDER BY l.ord) AS token
-        FROM (
-          SELECT line.ord, line.endpoint_id,
-                 row_number() OVER (PARTITION BY line.endpoint_id ORDER BY line.ord) <= r.free AS fits
-          FROM line JOIN room r ON r.endpoint_id = line.endpoint_id AND r.free > 0
-        ) l
-        WHERE l.fits ORDER BY l.ord LIMIT p_limit
-      ) first ON first.ord = line.ord AND first.endpoint_id = line.endpoint_id
+      SELECT numbered.*,
+             v_head || counter || lpad(to_hex(n & 65535), 4, '0') || left(v_random, 8) AS delivery_id,
+             CASE WHEN fits AND n <= p_limit THEN v_random || '-' || n END AS token
+      FROM numbered
     ), queued AS (
       INSERT INTO posthorn.queue (username, delivery_id, endpoint_id, event_id, event, event_at, event_seq, attempts,
                                   failures, manual, pinned, apart, created_at, due_at, leased, leased_at, leased_until,
@@ -257,11 +248,11 @@ BEGIN
     ), called AS (
       INSERT INTO posthorn.lane_call (username, endpoint_id, at)
       SELECT DISTINCT username, endpoint_id, v_now FROM placed
-      WHERE token IS NULL AND endpoint_id NOT IN (SELECT endpoint_id FROM room)
+      WHERE token IS NULL AND room IS NULL
     ), armed AS (
       -- Lanes that are held need no call. A full one isn't looked at before a lease of it ends: see claim.
       UPDATE posthorn.lane l
-      SET next_at = least(l.next_at, CASE WHEN p.leased < p.placed AND (p_limit = 0 OR p.leased < p.left)
+      SET next_at = least(l.next_at, CASE WHEN p.leased < p.placed AND (p_limit = 0 OR p.leased < p.room)
                                           THEN v_now
                                           WHEN p.leased > 0 THEN v_until END),
           leased_due = CASE WHEN p.leased > 0 THEN greatest(l.leased_due, v_now) ELSE l.leased_due END,
@@ -271,12 +262,12 @@ BEGIN
           keeper = CASE WHEN p.rate_limit_per_second IS NULL THEN NULL WHEN p.leased > 0 THEN p_node ELSE l.keeper END,
           kept_until = CASE WHEN p.rate_limit_per_second IS NULL THEN NULL WHEN p.leased > 0 THEN v_now + 10000
                             ELSE l.kept_until END
-      FROM (SELECT placed.username, placed.endpoint_id, placed.rate_limit_per_second, room.left, count(*) AS placed,
-                   count(token) AS leased, max(seq) FILTER (WHERE token IS NOT NULL) AS seq
-            FROM placed JOIN room ON room.endpoint_id = placed.endpoint_id
-            GROUP BY placed.username, placed.endpoint_id, placed.rate_limit_per_second, room.left) p
+      FROM (SELECT username, endpoint_id, rate_limit_per_second, room, count(*) AS placed, count(token) AS leased,
+                   max(seq) FILTER (WHERE token IS NOT NULL) AS seq
+            FROM placed WHERE room IS NOT NULL
+            GROUP BY username, endpoint_id, rate_limit_per_second, room) p
       WHERE l.username = p.username AND l.endpoint_id = p.endpoint_id
-        AND (p.leased > 0 OR (p_limit = 0 OR p.left > 0) AND (l.next_at IS NULL OR l.next_at > v_now)
+        AND (p.leased > 0 OR (p_limit = 0 OR p.room > 0) AND (l.next_at IS NULL OR l.next_at > v_now)
           OR l.floor_due >= v_now)
     )
     SELECT
