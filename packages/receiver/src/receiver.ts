@@ -109,7 +109,8 @@ const RETRY_AFTER_SECONDS = '5';
  * createServer(nodeHandler(receiver)).listen(3000);
  */
 export function createReceiver<Events extends EventTypes<Events> = JoggEvents>(
-  options: ReceiverOptions<Events>,
+  // Not inferred from the handlers: a misspelt type would then be a type of its own.
+  options: ReceiverOptions<NoInfer<Events>>,
 ): Receiver {
   const {
     queue,

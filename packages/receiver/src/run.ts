@@ -56,6 +56,8 @@ export function createRunner(options: RunnerOptions): Runner {
         .reserve(key, token, leaseMs)
         .catch((cause: unknown) => report(storeFailed('extend', cause), event));
     }, leaseMs / RENEWALS_PER_LEASE);
+    // A handler that never ends is no reason for a process to live on.
+    (renewal as { unref?(): void }).unref?.();
     try {
       await handle(handler, event);
     } catch (error) {

@@ -1,6 +1,5 @@
 /** Fastify 4 and 5. */
-import type { RequestHeaders } from '../headers.ts';
-import { bodyTooLarge, type Receiver } from '../receiver.ts';
+import { bodyTooLarge, type Receiver, type ReceiverAnswer } from '../receiver.ts';
 import type { RawBody } from '../verify.ts';
 
 interface Request {
@@ -15,16 +14,12 @@ interface Reply {
   send(body: string): unknown;
 }
 
-/** What is used of a Fastify instance. */
+/** What is used of a Fastify instance; its own types differ by version. */
 interface App {
   removeAllContentTypeParsers(): void;
-  addContentTypeParser(
-    type: string,
-    options: { parseAs: 'buffer'; bodyLimit: number },
-    parser: (request: never, body: never, done: (error: null, body: unknown) => void) => void,
-  ): unknown;
-  setErrorHandler(handler: (error: never, request: never, reply: never) => unknown): unknown;
-  all(path: string, handler: (request: never, reply: never) => unknown): unknown;
+  addContentTypeParser(type: string, options: never, parser: never): unknown;
+  setErrorHandler(handler: never): unknown;
+  all(path: string, handler: never): unknown;
 }
 
 /**
@@ -36,23 +31,21 @@ interface App {
 export function fastifyPlugin(receiver: Receiver): (app: App) => Promise<void> {
   return async (app) => {
     app.removeAllContentTypeParsers();
-    app.addContentTypeParser(
-      '*',
-      { parseAs: 'buffer', bodyLimit: receiver.maxBodyBytes },
-      (_request, body, done) => done(null, body),
-    );
-    app.setErrorHandler((error: { code?: string }, _request: Request, reply: Reply) => {
+    const whole = (_request: unknown, body: unknown, done: (error: null, body: unknown) => void): void =>
+      done(null, body);
+    const limits = { parseAs: 'buffer', bodyLimit: receiver.maxBodyBytes };
+    app.addContentTypeParser('*', limits as never, whole as never);
+    const onError = (error: { code?: string }, _request: Request, reply: Reply): unknown => {
       if (error.code !== 'FST_ERR_CTP_BODY_TOO_LARGE') throw error;
-      const { status, headers, body } = receiver.refuse(bodyTooLarge(receiver.maxBodyBytes));
-      return reply.code(status).headers(headers).send(body);
-    });
-    app.all('/', async (request: Request, reply: Reply) => {
-      const answer = await receiver.receive({
-        method: request.method,
-        headers: request.headers as RequestHeaders,
-        body: request.body as RawBody,
-      });
-      return reply.code(answer.status).headers(answer.headers).send(answer.body);
-    });
+      return send(reply, receiver.refuse(bodyTooLarge(receiver.maxBodyBytes)));
+    };
+    app.setErrorHandler(onError as never);
+    const receive = async ({ method, headers, body }: Request, reply: Reply): Promise<unknown> =>
+      send(reply, await receiver.receive({ method, headers, body: body as RawBody }));
+    app.all('/', receive as never);
   };
+}
+
+function send(reply: Reply, { status, headers, body }: ReceiverAnswer): unknown {
+  return reply.code(status).headers(headers).send(body);
 }

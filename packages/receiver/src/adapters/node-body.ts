@@ -57,6 +57,9 @@ function sendNode(request: IncomingMessage, response: ServerResponse, answer: Re
 function readStream(request: IncomingMessage, maxBodyBytes: number): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
     if (Number(request.headers['content-length']) > maxBodyBytes) return reject(bodyTooLarge(maxBodyBytes));
+    const broken = (cause?: Error): void => {
+      reject(new WebhookError('body_missing', 'The connection ended before the body did', { cause }));
+    };
     const chunks: Uint8Array[] = [];
     let size = 0;
     request
@@ -67,9 +70,7 @@ function readStream(request: IncomingMessage, maxBodyBytes: number): Promise<Uin
         reject(bodyTooLarge(maxBodyBytes));
       })
       .once('end', () => resolve(concat(chunks)))
-      .once('error', reject)
-      .once('close', () => {
-        reject(new WebhookError('body_missing', 'The connection ended before the body did'));
-      });
+      .once('error', broken)
+      .once('close', broken);
   });
 }

@@ -56,14 +56,14 @@ export function sqlIdempotency(database: SqlDatabase, options: SqlIdempotencyOpt
   if (now === undefined) throw new TypeError("dialect is 'postgres' or 'sqlite'");
   const bare = table.split('.').at(-1);
   const alias = 'held';
-  /** Values are numbered in the order in which they are given, which both engines read alike. */
-  const $ = (n: number): string => (dialect === 'postgres' ? `$${n}` : `?${n}`);
+  /** Each value stands once, in the order in which the values are given: SQLite's clients count them so. */
+  const $ = (n: number): string => (dialect === 'postgres' ? `$${n}` : '?');
   const ms = (n: number): string => (dialect === 'postgres' ? `${$(n)}::bigint` : $(n));
 
   const schema = [
     `CREATE TABLE IF NOT EXISTS ${table} (
   event_id text PRIMARY KEY,
-  token text, -- of the run that holds it; null when it is done
+  token text, -- of the run that holds it, null when it is done
   expires_at bigint NOT NULL -- unix milliseconds: the end of the lease, or of remembering
 )`,
     `CREATE INDEX IF NOT EXISTS ${bare}_expires_at ON ${dialect === 'sqlite' ? bare : table} (expires_at)`,
