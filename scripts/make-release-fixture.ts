@@ -70,9 +70,10 @@ async function stateOf(engine: EngineName): Promise<{ dump: Dump; expected: Expe
   const path = join(dir.path, 'posthorn.db');
   const service = await startOn(dir.path, database?.url ?? `sqlite:${path}`);
   try {
-    const expected = await fill(service, receiver);
     // As upgrade.test.ts does it for the state of the first migration, and for the same reason.
-    service.kill(engine === 'sqlite' ? 'SIGKILL' : 'SIGTERM');
+    const endsAttempts = engine === 'postgres';
+    const expected = await fill(service, receiver, { endsAttempts });
+    service.kill(endsAttempts ? 'SIGTERM' : 'SIGKILL');
     await service.ended;
     const dump = database === null ? dumpSqlite(path) : await dumpPostgres(database);
     return withReceiver({ dump, expected }, 'mark', receiver.port);

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { runCli } from './cli/harness.ts';
 import { createDatabase } from './support/postgres.ts';
-import { type ReceivedRequest, type Receiver, startReceiver } from './support/receivers.ts';
+import { type Receiver, startReceiver } from './support/receivers.ts';
 import { dumpPostgres, dumpSqlite, loadPostgres, loadSqlite } from './support/release-dump.ts';
 import {
   assertSigned,
@@ -18,6 +18,7 @@ import {
   type EngineName,
   type Expected,
   fill,
+  firstAt,
   migrationsOf,
   operatorOf,
   pictureOf,
@@ -91,9 +92,10 @@ async function firstState(t: TestContext, engine: EngineName): Promise<State> {
   const place = await newPlace(t, engine);
   const receiver = await receiverOf(t);
   const service = await serviceOn(t, place);
-  const expected = await fill(service, receiver);
   // A killed process leaves leases. On PostgreSQL they are freed when it has been missed for a while: not waited for here.
-  service.kill(engine === 'sqlite' ? 'SIGKILL' : 'SIGTERM');
+  const endsAttempts = engine === 'postgres';
+  const expected = await fill(service, receiver, { endsAttempts });
+  service.kill(endsAttempts ? 'SIGTERM' : 'SIGKILL');
   await service.ended;
   const state = { versions: 1, whole: false, dump: await place.dump(), expected };
   return withReceiver(state, 'mark', receiver.port);
@@ -115,8 +117,10 @@ async function upgrade(t: TestContext, engine: EngineName, kept: State): Promise
     body: { username: 'alice', event: 'generated_video_success', ...expected.published },
   });
   assert.equal(duplicate, true);
+  for (const deliveryId of expected.retrying) {
+    await operator.data('POST', `/v2/delivery/${deliveryId}/retry`, { account: 'alice' });
+  }
   assertSigned(await firstAt(receiver, '/waiting'), expected.endpointSecret);
-  await operator.data('POST', `/v2/delivery/${expected.retrying}/retry`, { account: 'alice' });
   await firstAt(receiver, '/broken');
   await operator.data('POST', '/v2/publish', {
     body: { username: 'alice', event: 'generated_video_success', ...expected.published, event_id: 'after' },
@@ -130,15 +134,6 @@ async function upgrade(t: TestContext, engine: EngineName, kept: State): Promise
   assert.equal(code, 0, stderr);
   const { to, applied } = JSON.parse(stdout) as { to: number; applied: string[] };
   assert.deepEqual([to, applied], [migrationsOf(engine).length, []], 'nothing is left to migrate');
-}
-
-/** The first request at a path; waits for it. */
-async function firstAt(receiver: Receiver, path: string): Promise<ReceivedRequest> {
-  for (let count = 1; ; count++) {
-    await receiver.whenRequests(count);
-    const found = receiver.requests.find(({ target }) => target === path);
-    if (found !== undefined) return found;
-  }
 }
 
 const releases = readReleases();

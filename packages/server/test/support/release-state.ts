@@ -40,8 +40,8 @@ export interface Expected {
   endpointSecret: string;
   /** Of an event that was delivered, to be published again. */
   published: { event_id: string; data: object };
-  /** The delivery that waits for its retry. */
-  retrying: string;
+  /** The deliveries that wait for their retry, later than a test would. */
+  retrying: string[];
   picture: Record<string, unknown>;
 }
 
@@ -92,8 +92,13 @@ export const behaveByPath: Behaviour = (socket, request) => {
  * Has a service make every kind of record: delivered, dead, cancelled, waiting for a retry, under way.
  *
  * @param receiver - behaves by {@link behaveByPath}
+ * @param endsAttempts - nothing is under way at the end, so that a stop in order is a quick one
  */
-export async function fill(service: RunningService, receiver: Receiver): Promise<Expected> {
+export async function fill(
+  service: RunningService,
+  receiver: Receiver,
+  { endsAttempts = false } = {},
+): Promise<Expected> {
   const operator = operatorOf(service);
   const mine = { account: USERNAME };
   await operator.data('POST', '/v2/account', {
@@ -119,7 +124,7 @@ export async function fill(service: RunningService, receiver: Receiver): Promise
     });
   const good = await addEndpoint('/good', [VIDEO], { headers: { 'x-team': 'video' }, description: 'main' });
   await addEndpoint('/gone', ['order.paid']);
-  const waiting = await addEndpoint('/waiting', [SCRIPT]);
+  const waiting = await addEndpoint('/waiting', [SCRIPT], endsAttempts ? { timeout_seconds: 1 } : {});
   await addEndpoint('/broken', ['create_avatar_failed']);
   await addEndpoint('/paused', [VIDEO], { status: 'disabled' });
 
@@ -146,12 +151,14 @@ export async function fill(service: RunningService, receiver: Receiver): Promise
     mine,
   );
   const endpointSecret = rotated.endpoints.find((e) => e.endpoint_id === waiting.endpoint_id)?.secret ?? '';
-  const [retrying] = await operator.list<Listed>('/v2/deliveries?event_id=retrying', 'deliveries', USERNAME);
+  if (endsAttempts) await attempted('under-way');
+  const waits = endsAttempts ? ['retrying', 'under-way'] : ['retrying'];
+  const deliveries = await operator.list<Listed>('/v2/deliveries?status=pending', 'deliveries', USERNAME);
   return {
     accountKey,
     endpointSecret,
     published,
-    retrying: retrying?.delivery_id ?? '',
+    retrying: deliveries.filter((d) => waits.includes(d.event_id)).map((d) => d.delivery_id),
     picture: await pictureOf(operator),
   };
 }
@@ -184,6 +191,15 @@ export async function pictureOf(operator: Client): Promise<Record<string, unknow
       .toSorted(),
     events: events.map((event) => event.event_id).toSorted(),
   };
+}
+
+/** The first request at a path; waits for it. */
+export async function firstAt(receiver: Receiver, path: string): Promise<ReceivedRequest> {
+  for (let count = 1; ; count++) {
+    await receiver.whenRequests(count);
+    const found = receiver.requests.find(({ target }) => target === path);
+    if (found !== undefined) return found;
+  }
 }
 
 // ---------------------------------------------------------------- judging a state
