@@ -378,33 +378,29 @@ BEGIN
     -- Served with the rest where something waits. A lane that another has in hand is called for in any case: it may be
     -- about to commit what waits, in the belief that the lane is full.
     WITH freed AS MATERIALIZED (
-      SELECT f.username, f.endpoint_id FROM unnest(p_freed_usernames, p_freed_endpoints) AS f(username, endpoint_id)
-      WHERE NOT EXISTS (SELECT 1 FROM unnest(v_usernames, v_endpoints) AS d(username, endpoint_id)
-                        WHERE d.username = f.username AND d.endpoint_id = f.endpoint_id)
-    ), held AS MATERIALIZED (
-      SELECT l.* FROM freed f CROSS JOIN LATERAL (
-        SELECT username, endpoint_id, next_at, floor_due, floor_seq,
+      SELECT f.username, f.endpoint_id, l.next_at, l.may_lease, l.may_lease IS NOT NULL AS is_held,
+        l.may_lease IS NOT NULL AND EXISTS (
+          SELECT 1 FROM posthorn.queue q WHERE q.username = f.username AND q.endpoint_id = f.endpoint_id
+            AND (q.due_at, q.event_seq) >= (l.floor_due, l.floor_seq) AND q.due_at <= v_now
+            AND (NOT q.leased OR q.leased_until <= v_now)) AS waits
+      FROM unnest(p_freed_usernames, p_freed_endpoints) AS f(username, endpoint_id)
+      LEFT JOIN LATERAL (
+        SELECT next_at, floor_due, floor_seq,
                NOT parked AND (keeper IS NULL OR keeper = p_node OR kept_until <= v_now) AS may_lease
         FROM posthorn.lane WHERE username = f.username AND endpoint_id = f.endpoint_id
         FOR NO KEY UPDATE SKIP LOCKED
-      ) l
-    ), waiting AS MATERIALIZED (
-      SELECT h.* FROM held h
-      WHERE EXISTS (SELECT 1 FROM posthorn.queue q WHERE q.username = h.username AND q.endpoint_id = h.endpoint_id
-                      AND (q.due_at, q.event_seq) >= (h.floor_due, h.floor_seq) AND q.due_at <= v_now
-                      AND (NOT q.leased OR q.leased_until <= v_now))
-    ), locked AS MATERIALIZED (
-      SELECT * FROM waiting WHERE may_lease LIMIT greatest(0, p_limit - coalesce(cardinality(v_usernames), 0))
+      ) l ON true
+      WHERE v_endpoints IS NULL OR f.endpoint_id <> ALL (v_endpoints)
+    ), judged AS MATERIALIZED (
+      SELECT f.*, f.waits AND f.may_lease AND row_number() OVER (PARTITION BY f.waits AND f.may_lease)
+                    <= p_limit - coalesce(cardinality(v_usernames), 0) AS is_served
+      FROM freed f
     ), called AS (
       INSERT INTO posthorn.lane_call (username, endpoint_id, at)
-      SELECT f.username, f.endpoint_id, v_now FROM freed f
-      WHERE NOT EXISTS (SELECT 1 FROM held h WHERE h.username = f.username AND h.endpoint_id = f.endpoint_id)
-      UNION ALL
-      SELECT w.username, w.endpoint_id, v_now FROM waiting w
-      WHERE NOT EXISTS (SELECT 1 FROM locked l WHERE l.username = w.username AND l.endpoint_id = w.endpoint_id)
+      SELECT username, endpoint_id, v_now FROM judged WHERE NOT is_held OR waits AND NOT is_served
     )
     SELECT v_usernames || array_agg(username), v_endpoints || array_agg(endpoint_id), v_nexts || array_agg(next_at)
-    INTO v_usernames, v_endpoints, v_nexts FROM locked;
+    INTO v_usernames, v_endpoints, v_nexts FROM judged WHERE is_served;
   END IF;
 
   IF coalesce(cardinality(v_usernames), 0) = 0 THEN
