@@ -486,6 +486,7 @@ describe('secrets', () => {
     ['without their prefix', SECRET.slice(6), 'standard', /whsec_/],
     ['that were cut', SECRET.slice(0, -6), 'standard', /24 to 64 bytes/],
     ['that are no base64', `${SECRET.slice(0, -1)}!`, 'standard', /base64/],
+    ['without their padding', `whsec_${'A'.repeat(34)}`, 'standard', /base64/],
     ['that are too long', `whsec_${'A'.repeat(88)}`, 'standard', /24 to 64 bytes/],
     ['that are private keys', privateKey, 'standard', /public one/],
     ['that are half a public key', publicKey.slice(0, 20), 'standard', /32 bytes/],
