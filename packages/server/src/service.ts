@@ -369,6 +369,8 @@ async function wire(
     if (failures.length > 0) throw failures[0];
   }
 
+  // Before it delivers, too: the other nodes wait for what each one tells of its keys.
+  keyRotation.start();
   return {
     app,
     catalogue,
@@ -385,7 +387,6 @@ async function wire(
         janitor.start();
         auditRetention.start();
       }
-      keyRotation.start();
       isReady = true;
     },
 

@@ -21,7 +21,9 @@ export function decodeCursor(
     parts = null;
   }
   const key = Array.isArray(parts) && parts[0] === list ? parts.slice(1) : null;
-  if (key === null || key.length !== types.length || key.some((part, i) => typeof part !== types[i])) {
+  const fits = (part: unknown, i: number) =>
+    typeof part === types[i] && (typeof part !== 'number' || Number.isSafeInteger(part));
+  if (key === null || key.length !== types.length || !key.every(fits)) {
     throw invalid(
       'cursor',
       'cursor is not one of this list: pass a next_cursor as it was given, or leave it out',

@@ -101,6 +101,16 @@ describe('doctor', () => {
     assert.match(wrong[0]?.fix ?? '', /^chmod 600 .*encryption\.key$/);
   });
 
+  it('finds older encryption keys that others can read', async () => {
+    const databasePath = installed();
+    const older = `${encryptionKeyFile(databasePath)}.old`;
+    writeFileSync(older, '# none\n', { mode: 0o600 });
+    assert.ok((await examine(databasePath)).ok);
+    chmodSync(older, 0o640);
+    const { wrong } = await examine(databasePath);
+    assert.match(wrong[0]?.fix ?? '', /^chmod 600 .*encryption\.key\.old$/);
+  });
+
   it('finds a lost encryption key', async () => {
     const databasePath = installed();
     rmSync(encryptionKeyFile(databasePath));

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import type { Check } from '../../src/cli/doctor-checks.ts';
-import { createEncryptionKey } from '../../src/secrets.ts';
+import { createEncryptionKey, keyId, parseEncryptionKey } from '../../src/secrets.ts';
 import { createDatabase, type PostgresDatabase } from '../support/postgres.ts';
 import { type TempDir, tempDir } from '../support/tempdir.ts';
 import { callCli, type RunningService, runCli, startService } from './harness.ts';
@@ -176,6 +176,30 @@ describe('doctor on PostgreSQL', () => {
     const { wrong, detailOf } = await examine({ POSTHORN_ENCRYPTION_KEY: createEncryptionKey() });
     assert.deepEqual(wrong, ['encryption key']);
     assert.match(detailOf('encryption key'), /is [0-9a-f]{8}, but the data was written with [0-9a-f]{8}/);
+  });
+
+  it('knows the older keys, warns of a key that isn’t in use yet, and finds one that is still needed', async () => {
+    const service = await startService(folder.path, { env: env() });
+    running.push(service);
+    const next = createEncryptionKey();
+    const rotating = {
+      POSTHORN_ENCRYPTION_KEY: next,
+      POSTHORN_ENCRYPTION_KEY_OLD: env().POSTHORN_ENCRYPTION_KEY as string,
+    };
+    const early = await examine(rotating);
+    assert.ok(early.ok);
+    assert.equal(early.statusOf('encryption key'), 'warning');
+    assert.match(early.detailOf('encryption key'), /is configured, but \w{8} is in use run posthorn secrets/);
+    // As in the middle of a rotation.
+    const nextId = keyId(parseEncryptionKey(next));
+    await database.query(`INSERT INTO posthorn.encryption_key VALUES ($1, 1)`, [nextId]);
+    await database.query(`UPDATE posthorn.meta SET value = $1 WHERE name = 'encryption_key_id'`, [nextId]);
+    assert.equal((await examine(rotating)).statusOf('encryption key'), 'ok');
+    const late = await examine({ POSTHORN_ENCRYPTION_KEY: next });
+    assert.match(
+      late.detailOf('encryption key'),
+      /still encrypted with \w{8} give it as POSTHORN_ENCRYPTION_KEY_OLD/,
+    );
   });
 
   it('finds a schema that is older than the program, newer, or of another build', async () => {

@@ -269,7 +269,10 @@ export function auditTests(test: StoreTest): void {
         found.map(({ after }) => (after?.metadata as { n: number } | undefined)?.n);
       assert.deepEqual(numbers(await lines(bench, {}, 2)), expected);
       assert.deepEqual(numbers(await lines(bench, {}, 7)), expected);
-      await assertRefused('invalid_parameter', bench.store.listAudit({}, { limit: 2, cursor: 'nonsense' }));
+      const forged = Buffer.from('["audit",1.5,1e300]').toString('base64url');
+      for (const cursor of ['nonsense', forged]) {
+        await assertRefused('invalid_parameter', bench.store.listAudit({}, { limit: 2, cursor }));
+      }
     });
 
     test('it is filtered by account, key, action, kind, thing and time, one by one and together', async (bench) => {
