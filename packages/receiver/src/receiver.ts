@@ -123,6 +123,8 @@ export function createReceiver<Events extends EventTypes<Events> = JoggEvents>(
   for (const [name, value] of Object.entries({ maxBodyBytes, answerWithinMs, leaseMs, rememberMs })) {
     if (!(value > 0)) throw misconfigured(`${name} must be a number above 0`);
   }
+  if (typeof options.on !== 'object' || options.on === null)
+    throw misconfigured('on has the handlers, by event type');
   const verifier = createVerifier(options);
   const handlers = options.on as Readonly<Record<string, ((event: WebhookEvent) => unknown) | undefined>>;
 

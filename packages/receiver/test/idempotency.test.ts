@@ -1,16 +1,12 @@
 /** One suite for every idempotency store, on real databases. */
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { after, before, describe, it } from 'node:test';
 import Database from 'better-sqlite3';
 import { Redis as IoRedis } from 'ioredis';
 import pg from 'pg';
 import { createClient } from 'redis';
 import { createDatabase } from '../../server/test/support/postgres.ts';
-import { closedPort } from '../../server/test/support/receivers.ts';
 import { tempDir } from '../../server/test/support/tempdir.ts';
 import {
   type IdempotencyStore,
@@ -19,6 +15,7 @@ import {
   type SqlDatabase,
   sqlIdempotency,
 } from '../src/idempotency/index.ts';
+import { noRedis, startRedis, stopRedis } from './support/redis.ts';
 
 const LEASE_MS = 60_000;
 const REMEMBER_MS = 3_600_000;
@@ -197,27 +194,6 @@ function postgresDatabase(pool: pg.Pool): SqlDatabase {
 
 // ---------------------------------------------------------------- Redis
 
-const noRedis =
-  spawnSync('redis-server', ['--version']).status === 0 ? false : 'redis-server is not installed here';
-
-/** A Redis of the tests' own, which keeps nothing. */
-async function startRedis(): Promise<{ port: number; process: ChildProcess }> {
-  const port = await closedPort();
-  const flags = ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'];
-  const child = spawn('redis-server', flags, { stdio: ['ignore', 'pipe', 'ignore'] });
-  for await (const line of createInterface({ input: child.stdout })) {
-    if (/ready to accept connections/i.test(line)) break;
-  }
-  child.stdout.resume();
-  return { port, process: child };
-}
-
-async function stop(child: ChildProcess): Promise<void> {
-  const ended = once(child, 'exit');
-  child.kill('SIGKILL');
-  await ended;
-}
-
 suite(
   'in Redis, through redis',
   async () => {
@@ -233,7 +209,7 @@ suite(
       },
       close: async () => {
         client.destroy();
-        await stop(server.process);
+        await stopRedis(server);
       },
     };
   },
@@ -253,7 +229,7 @@ suite(
       },
       close: async () => {
         client.disconnect();
-        await stop(server.process);
+        await stopRedis(server);
       },
     };
   },

@@ -145,7 +145,12 @@ describe('what is wrong', () => {
   });
 
   it('with the options shows at once', () => {
-    for (const wrong of [{ secrets: '' }, { maxBodyBytes: 0 }, { leaseMs: Number.NaN }]) {
+    for (const wrong of [
+      { secrets: '' },
+      { maxBodyBytes: 0 },
+      { leaseMs: Number.NaN },
+      { on: null as never },
+    ]) {
       assert.throws(() => receiverOf(() => {}, wrong), coded('invalid_configuration'));
     }
   });

@@ -3,6 +3,11 @@ import type { Server, ServerResponse } from 'node:http';
 import type { Receiver } from '../receiver.ts';
 import { type NodeRequest, receiveNode } from './node-body.ts';
 
+/** A connection that is kept alive is closed so long after its last answer, while the server closes. */
+const SWEEP_INTERVAL_MS = 20;
+/** No longer than senders wait. */
+const ANSWERS_TIMEOUT_MS = 5_000;
+
 /**
  * A listener for `node:http` that receives at every path.
  *
@@ -16,8 +21,8 @@ export function nodeHandler(
 }
 
 export interface CloseOnSignalOptions {
-  /** Takes no new connections from then on. */
-  server?: Pick<Server, 'close'>;
+  /** Takes no new connections from then on, and gets to send the answers that are due. */
+  server?: Pick<Server, 'close' | 'closeIdleConnections'>;
   /** Default SIGTERM and SIGINT. */
   signals?: readonly NodeJS.Signals[];
   /** How long handlers and the queue may take to end. Default 10 000. */
@@ -38,10 +43,25 @@ export function closeOnSignal(receiver: Receiver, options: CloseOnSignalOptions 
   };
   const onSignal = (signal: NodeJS.Signals): void => {
     remove();
-    const closed = receiver.close(timeoutMs === undefined ? {} : { timeoutMs });
-    server?.close();
-    void closed.finally(() => process.kill(process.pid, signal));
+    const answered = server === undefined ? Promise.resolve() : closeServer(server);
+    void receiver
+      .close(timeoutMs === undefined ? {} : { timeoutMs })
+      .then(() => answered)
+      .finally(() => process.kill(process.pid, signal));
   };
   for (const signal of signals) process.on(signal, onSignal);
   return remove;
+}
+
+/** Resolves when each connection has ended: idle ones at once, others after their answer or when a client is too slow. */
+function closeServer(server: Pick<Server, 'close' | 'closeIdleConnections'>): Promise<void> {
+  return new Promise((resolve) => {
+    const sweep = setInterval(() => server.closeIdleConnections(), SWEEP_INTERVAL_MS);
+    const limit = setTimeout(resolve, ANSWERS_TIMEOUT_MS);
+    server.close(() => {
+      clearInterval(sweep);
+      clearTimeout(limit);
+      resolve();
+    });
+  });
 }
