@@ -1,6 +1,7 @@
 /**
- * `POST /v2/publish` straight on Node's request and response: it carries nearly all of the load, and half of what a
- * publish cost went into a framework that judges what a plain one doesn't ask for (docs/decisions/0011-publish-path.md).
+ * `POST /v2/publish` straight on Node's request and response: it carries nearly all of the load, and a sixth to a
+ * quarter of its time went into a framework that judges what a plain publish doesn't ask for
+ * (docs/decisions/0012-publish-path.md).
  *
  * Only plain requests are taken: known key, JSON, a length within the limit. All others are the app's, which refuses or
  * answers them. What is decided here is decided by the functions that the app's route calls, too.

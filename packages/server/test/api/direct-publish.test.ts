@@ -293,6 +293,49 @@ describe('a publish that comes over a connection', () => {
   });
 });
 
+describe('a publish that is under way when the server ends', () => {
+  it('is answered, and its connection ends', async () => {
+    const reached = Promise.withResolvers<void>();
+    const released = Promise.withResolvers<void>();
+    const api = await testApp({
+      wrapStore: (store) =>
+        overriding(store, {
+          publish: async (events, offer) => {
+            reached.resolve();
+            await released.promise;
+            return await store.publish(events, offer);
+          },
+        }),
+    });
+    const { username } = await api.createAccount();
+    await api.app.listen({ host: '127.0.0.1', port: 0 });
+    const agent = new Agent({ keepAlive: true });
+    const body = JSON.stringify({ username, event: EVENT, data: DATA });
+    const request = httpRequest({
+      agent,
+      host: '127.0.0.1',
+      port: (api.app.server.address() as AddressInfo).port,
+      method: 'POST',
+      path: '/v2/publish',
+      headers: {
+        'x-api-key': api.operatorKey,
+        'content-type': 'application/json',
+        'content-length': Buffer.byteLength(body),
+      },
+    });
+    request.end(body);
+    await reached.promise;
+    const closed = api.close();
+    released.resolve();
+    const [response] = await once(request, 'response');
+    response.resume();
+    assert.equal(response.statusCode, 200);
+    assert.equal(response.headers.connection, 'close');
+    await closed;
+    agent.destroy();
+  });
+});
+
 describe('the security headers', () => {
   it('are those that helmet gives with our content security policy', async (t) => {
     const app = fastify();
