@@ -224,25 +224,11 @@ export function sharedEncryptionKeyTests(test: StoreTest): void {
       assert.equal(await store.retireEncryptionKey(OLD), true);
     });
 
-    test('of a node that starts and a key that is activated, one waits for the other', async (bench) => {
-      const { store } = bench;
-      const other = await bench.addNode();
-      await store.announceEncryptionKeys(BOTH, OLD);
-      const [activation, told] = await Promise.allSettled([
-        store.activateEncryptionKey(NEW),
-        other.announceEncryptionKeys([OLD], OLD),
-      ]);
-      assert.equal(told.status, 'fulfilled');
-      // Either it was told of the new key, or the new key was refused for its sake; untold nodes refuse it, too.
-      const knows = told.status === 'fulfilled' && told.value.activeId === NEW;
-      assert.equal(knows, activation.status === 'fulfilled');
-    });
-
     test('a value that is being sealed when its key is retired is either found or refused', async (bench) => {
       const { store } = bench;
       const other = await bench.addNode();
       const username = await bench.account();
-      for (let round = 0; round < 10; round++) {
+      for (let round = 0; round < 9; round++) {
         const [older, newer] = [`a000000${round}`, `a000000${round + 1}`];
         await Promise.all([store, other].map((node) => node.announceEncryptionKeys([older, newer], older)));
         await store.activateEncryptionKey(newer);
@@ -258,6 +244,8 @@ export function sharedEncryptionKeyTests(test: StoreTest): void {
         if (isRetired) continue;
         await store.reseal([change(endpoint, 'secret', sealed(older, 'a'), sealed(newer, 'a'))]);
         assert.equal(await store.retireEncryptionKey(older), true);
+        // The next round's key is this one's new one: nothing may be left that needs it.
+        await store.deleteEndpoint(username, endpoint.endpointId);
       }
     });
 
