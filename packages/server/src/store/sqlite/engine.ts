@@ -18,6 +18,7 @@ import { queueOperations } from './queue.ts';
 import { rateWindowOperations } from './rate-windows.ts';
 import { type ReplayCreation, replayOperations } from './replays.ts';
 import { statsOperations } from './stats.ts';
+import { rememberSubscribers, type Subscribers } from './subscribers.ts';
 
 /** The contract's operations as they run inside the store's thread: at once, within an open transaction. */
 export type SyncStore = {
@@ -36,6 +37,7 @@ export interface EngineContext {
   nextId(prefix: IdPrefix): string;
   /** A lease's token: fresh, and unguessable, so that no late worker holds a valid one by accident. */
   nextToken(): string;
+  subscribers: Subscribers;
 }
 
 /**
@@ -45,13 +47,14 @@ export interface EngineContext {
 export function createEngine(
   db: Database,
   clock: { now(): number },
-): SyncStore & ReplayCreation & { audited: AuditedCall } {
+): SyncStore & ReplayCreation & { audited: AuditedCall; subscribers: Subscribers } {
   const makeId = idFactory();
   let tokens = Buffer.alloc(0);
   let used = 0;
   const context: EngineContext = {
     db,
     now: clock.now,
+    subscribers: rememberSubscribers(db),
     nextId: (prefix) => makeId(prefix, clock.now()),
     nextToken() {
       if (used === tokens.length) {
@@ -82,5 +85,5 @@ export function createEngine(
     ...encryptionKeyOperations(context),
     ...auditOperations(context),
   };
-  return { ...operations, audited: auditedCall(context, operations) };
+  return { ...operations, audited: auditedCall(context, operations), subscribers: context.subscribers };
 }

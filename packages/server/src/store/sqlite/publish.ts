@@ -1,18 +1,14 @@
 import type { SealedEvent } from '../../model.ts';
 import { isRepeat, type StoredEvent } from '../repeat.ts';
 import { LEASED_ENDPOINT_COLUMNS, type LeasedEndpointRow, toLeasedEndpoint } from '../rows.ts';
-import type { Lease, LeasedEndpoint, PublishResult } from '../store.ts';
+import type { Lease, PublishResult } from '../store.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
 import { laneBook, laneCapacity } from './lanes.ts';
 import { deliveryMoves } from './rows.ts';
+import type { Target } from './subscribers.ts';
 
 interface StoredEventRow extends StoredEvent {
   deliveries: number;
-}
-
-interface Target {
-  row: LeasedEndpointRow;
-  endpoint: LeasedEndpoint;
 }
 
 /** What a lane can still take in this transaction. */
@@ -27,12 +23,9 @@ interface LaneState {
 }
 
 export function publishOperations(context: EngineContext): Pick<SyncStore, 'publish'> {
-  const { db, now, nextId, nextToken } = context;
+  const { db, now, nextId, nextToken, subscribers } = context;
   const lanes = laneBook(context);
   const moves = deliveryMoves(context);
-  const accountStatus = db.prepare<[string], { status: string }>(
-    'SELECT status FROM account WHERE username = ?',
-  );
   const stored = db.prepare<[string, string], StoredEventRow>(
     'SELECT event, timestamp, fingerprint, body, deliveries FROM event WHERE username = ? AND event_id = ?',
   );
@@ -42,12 +35,6 @@ export function publishOperations(context: EngineContext): Pick<SyncStore, 'publ
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
      ON CONFLICT (username, event_id) DO NOTHING`,
   );
-  // The subscription's key (username, event, …) gives the endpoints, the endpoint's key each row.
-  const subscribers = db.prepare<[string, string], LeasedEndpointRow>(
-    `SELECT ${LEASED_ENDPOINT_COLUMNS} FROM subscription s
-     JOIN endpoint e ON e.username = s.username AND e.endpoint_id = s.endpoint_id
-     WHERE s.username = ? AND s.event = ?`,
-  );
   const oneEndpoint = db.prepare<[string, string], LeasedEndpointRow>(
     `SELECT ${LEASED_ENDPOINT_COLUMNS} FROM endpoint e
      WHERE e.username = ? AND e.endpoint_id = ? AND e.status <> 'deleted'`,
@@ -55,25 +42,8 @@ export function publishOperations(context: EngineContext): Pick<SyncStore, 'publ
 
   return {
     publish(events, offer) {
-      const statuses = new Map<string, string | undefined>();
-      const targetsByType = new Map<string, Target[]>();
       const laneStates = new Map<string, LaneState>();
       const leases: Lease[] = [];
-
-      function statusOf(username: string): string | undefined {
-        if (!statuses.has(username)) statuses.set(username, accountStatus.get(username)?.status);
-        return statuses.get(username);
-      }
-
-      function targetsOf(username: string, type: string): Target[] {
-        const key = `${username} ${type}`;
-        let targets = targetsByType.get(key);
-        if (targets === undefined) {
-          targets = subscribers.all(username, type).map((row) => ({ row, endpoint: toLeasedEndpoint(row) }));
-          targetsByType.set(key, targets);
-        }
-        return targets;
-      }
 
       function laneStateOf(username: string, row: LeasedEndpointRow): LaneState {
         const endpointId = row.endpoint_id;
@@ -138,11 +108,11 @@ export function publishOperations(context: EngineContext): Pick<SyncStore, 'publ
 
       function publishOne(event: SealedEvent): PublishResult {
         const { username, eventId } = event;
-        const status = statusOf(username);
+        const status = subscribers.statusOf(username);
         if (status === undefined || status === 'deleted') return { outcome: 'unknown_account', username };
-        let targets: Target[];
+        let targets: readonly Target[];
         if (event.onlyEndpointId === undefined) {
-          targets = targetsOf(username, event.event);
+          targets = subscribers.of(username, event.event);
         } else {
           const repeated = repeatOf(event);
           if (repeated !== null) return repeated;

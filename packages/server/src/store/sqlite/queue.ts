@@ -167,6 +167,7 @@ export function queueOperations(
     row.attempts += 1;
     if (settlement.disableEndpoint !== undefined) {
       disable.run(settlement.disableEndpoint, username, row.endpoint_id);
+      context.subscribers.forget();
     }
     let status: DeliveryStatus = next.status;
     if (next.status === 'pending') {

@@ -41,6 +41,22 @@ export interface Reply {
 /** More calls than these wait for the next commit, so that none waits long for an answer. */
 const MAX_CALLS_A_COMMIT = 256;
 
+/** Operations under constant load that change no account, endpoint or subscription; a settlement that does says so. */
+const KEEP_SUBSCRIBERS = new Set([
+  'ping',
+  'publish',
+  'claim',
+  'settle',
+  'release',
+  'findKey',
+  'touchKeys',
+  'countRequest',
+  'getAccount',
+  'getEndpoint',
+  'takeChanges',
+  'advanceReplays',
+]);
+
 function toReplyError(error: unknown): NonNullable<Reply['error']> {
   const { kind, message, field, retryAfterSeconds } = toPosthornError(error);
   return { kind, message, field, retryAfterSeconds };
@@ -51,7 +67,7 @@ function serve({ path, role, port, copies }: ThreadData): void {
   const db = openDatabase(path, { readonly });
   if (role === 'copier') {
     serveCopies(db, copies as MessagePort);
-    port.on('message', () => end());
+    port.on('message', () => close());
     port.postMessage('open');
     return;
   }
@@ -64,9 +80,18 @@ function serve({ path, role, port, copies }: ThreadData): void {
   function run(call: Call): unknown {
     nowMs = call.now;
     if (call.name === 'ping') return null;
-    if (call.by !== undefined) return engine.audited(call.by, call.name, call.args);
-    const operation = engine[call.name as keyof SyncStore] as (...args: unknown[]) => unknown;
-    return operation(...call.args);
+    try {
+      if (call.by !== undefined) return engine.audited(call.by, call.name, call.args);
+      const operation = engine[call.name as keyof SyncStore] as (...args: unknown[]) => unknown;
+      return operation(...call.args);
+    } finally {
+      if (!KEEP_SUBSCRIBERS.has(call.name)) engine.subscribers.forget();
+    }
+  }
+
+  function rollBack(): void {
+    if (db.inTransaction) db.exec('ROLLBACK');
+    engine.subscribers.forget();
   }
 
   function runAlone(call: Call): Reply {
@@ -77,25 +102,50 @@ function serve({ path, role, port, copies }: ThreadData): void {
     }
   }
 
+  const begin = db.prepare('BEGIN IMMEDIATE');
+  const end = db.prepare('COMMIT');
+
+  /** One transaction for all, or null when a call failed: then nothing happened. */
+  function commitTogether(calls: Call[]): Reply[] | null {
+    begin.run();
+    const replies: Reply[] = [];
+    for (const call of calls) {
+      const reply = runAlone(call);
+      if (reply.error !== undefined) {
+        rollBack();
+        return null;
+      }
+      replies.push(reply);
+    }
+    if (calls.some(({ name }) => name === 'ping')) db.pragma('user_version = 0'); // makes the commit write
+    end.run();
+    return replies;
+  }
+
   /** One transaction for all; a call that fails is undone alone. */
+  function commitEach(calls: Call[]): Reply[] {
+    begin.run();
+    const replies = calls.map((call): Reply => {
+      db.exec('SAVEPOINT call');
+      const reply = runAlone(call);
+      // A full disk may have ended the whole transaction: then none of these calls happened.
+      if (!db.inTransaction) throw unavailable(reply.error?.message ?? 'the disk failed');
+      if (reply.error !== undefined) db.exec('ROLLBACK TO call');
+      db.exec('RELEASE call');
+      return reply;
+    });
+    if (calls.some(({ name }) => name === 'ping')) db.pragma('user_version = 0');
+    end.run();
+    return replies;
+  }
+
+  /** Few calls fail, and a savepoint costs a copy of every page that is written after it: so the second way only then. */
   function commit(calls: Call[]): Reply[] {
     try {
       checkPlace();
-      db.exec('BEGIN IMMEDIATE');
-      const replies = calls.map((call): Reply => {
-        db.exec('SAVEPOINT call');
-        const reply = runAlone(call);
-        // A full disk may have ended the whole transaction: then none of these calls happened.
-        if (!db.inTransaction) throw unavailable(reply.error?.message ?? 'the disk failed');
-        if (reply.error !== undefined) db.exec('ROLLBACK TO call');
-        db.exec('RELEASE call');
-        return reply;
-      });
-      if (calls.some(({ name }) => name === 'ping')) db.pragma('user_version = 0'); // makes the commit write
-      db.exec('COMMIT');
-      return replies;
+      return commitTogether(calls) ?? commitEach(calls);
     } catch (error) {
-      if (db.inTransaction) db.exec('ROLLBACK');
+      rollBack();
       const refused = toReplyError(error);
       return calls.map(({ id }) => ({ id, error: refused }));
     }
@@ -113,11 +163,11 @@ function serve({ path, role, port, copies }: ThreadData): void {
       port.postMessage(readonly ? calls.map(runAlone) : commit(calls));
       committed();
     }
-    if (next === 'close') end();
+    if (next === 'close') close();
   });
   port.postMessage('open');
 
-  function end(): void {
+  function close(): void {
     db.close();
     port.postMessage('closed');
     port.close();
