@@ -3,7 +3,9 @@ import { type DestinationStream, pino } from 'pino';
 
 /** Log lines that wait for a slow reader are dropped beyond this, rather than filling the memory. */
 const MAX_WAITING_BYTES = 16 * 1024 * 1024;
-/** A turn of the event loop that writes more than this goes out in parts. */
+/** How long a line waits for others: under load a turn of the event loop is shorter, and each write costs a switch of threads. */
+const GATHER_MS = 5;
+/** Lines are handed over earlier when they come to more than this. */
 const MAX_GATHERED_CHARACTERS = 64 * 1024;
 
 export interface LogDestination extends DestinationStream {
@@ -14,17 +16,17 @@ export interface LogDestination extends DestinationStream {
 }
 
 /**
- * Gathers the lines of a turn of the event loop and writes them together; what comes while a write is under way goes out
- * in the next. The lines of a turn are lost when the process is killed in it (SIGKILL), in no other case.
+ * Gathers lines for some milliseconds and writes them together; what comes while a write is under way goes out in the
+ * next. What was gathered is lost when the process is killed (SIGKILL), in no other case.
  */
 export function openLogDestination(fd: number): LogDestination {
   const file = pino.destination({ dest: fd, sync: false, maxLength: MAX_WAITING_BYTES });
   let gathered = '';
-  let turnEnd: NodeJS.Immediate | null = null;
+  let timer: NodeJS.Timeout | null = null;
 
   function handOver(): void {
-    if (turnEnd !== null) clearImmediate(turnEnd);
-    turnEnd = null;
+    if (timer !== null) clearTimeout(timer);
+    timer = null;
     if (gathered === '') return;
     const lines = gathered;
     gathered = '';
@@ -36,13 +38,13 @@ export function openLogDestination(fd: number): LogDestination {
     file.flushSync();
   }
 
-  // Whoever ends the process without a word, too: no turn ends after it.
+  // For whoever ends the process without a word, too: no timer fires after it.
   process.once('exit', flushSync);
 
   return {
     write(line) {
       gathered += line;
-      turnEnd ??= setImmediate(handOver);
+      timer ??= setTimeout(handOver, GATHER_MS);
       if (gathered.length > MAX_GATHERED_CHARACTERS) handOver();
     },
     flushSync,
