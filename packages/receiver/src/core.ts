@@ -2,7 +2,7 @@
 export { ERROR_STATUSES, WebhookError, type WebhookErrorCode } from './errors.ts';
 export type { AnyEvents, EventOf, EventTypes, WebhookEvent } from './event.ts';
 export type { RequestHeaders } from './headers.ts';
-export type { Scheme } from './secrets.ts';
+export type { Scheme, Secrets } from './secrets.ts';
 export { sign, type SignatureHeaders, type SignOptions } from './sign.ts';
 export {
   type RawBody,

@@ -14,8 +14,8 @@ interface NodeCrypto {
 
 /**
  * WebCrypto is everywhere, but each call is a round trip to another thread. Where the runtime has Node's `crypto` as
- * well, that is used: an HMAC of 1 KB takes 3 µs instead of 30 (`bench/verify.ts`). Not an `import`, which bundlers for
- * browsers and edge runtimes would stumble over.
+ * well, that is used: a body of 1 KB is verified in 10 µs instead of 58 (`bench/verify.ts`). Not an `import`, which
+ * bundlers for browsers and edge runtimes would stumble over.
  */
 export function createHmac(key: Uint8Array<ArrayBuffer>): Hmac {
   const node = (

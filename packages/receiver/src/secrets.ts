@@ -11,6 +11,9 @@ import { createHmac, type Hmac } from './hmac.ts';
  */
 export type Scheme = 'standard' | 'jogg' | 'both';
 
+/** One or several; `undefined` is refused when it is read, with a hint at the environment. */
+export type Secrets = string | undefined | readonly (string | undefined)[];
+
 /** What the secrets verify with: one function for each secret that serves the scheme. */
 export interface Keys {
   jogg: Hmac[];
@@ -23,7 +26,7 @@ const MAX_SECRET_BYTES = 64;
 const PUBLIC_KEY_BYTES = 32;
 
 /** @throws WebhookError `invalid_configuration`, which names the place but never the secret. */
-export function readSecrets(secrets: string | readonly string[], scheme: Scheme): Keys {
+export function readSecrets(secrets: Secrets, scheme: Scheme): Keys {
   if (scheme !== 'standard' && scheme !== 'jogg' && scheme !== 'both') {
     throw misconfigured(`scheme is ${JSON.stringify(scheme)}; it is 'standard', 'jogg' or 'both'`);
   }

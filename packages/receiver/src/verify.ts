@@ -2,7 +2,7 @@ import { type Bytes, equalInConstantTime, utf8 } from './bytes.ts';
 import { WebhookError } from './errors.ts';
 import { type AnyEvents, type EventOf, type EventTypes, readEvent } from './event.ts';
 import { readHeader, type RequestHeaders } from './headers.ts';
-import { type Keys, misconfigured, readSecrets, type Scheme } from './secrets.ts';
+import { type Keys, misconfigured, readSecrets, type Scheme, type Secrets } from './secrets.ts';
 
 /** A body as it came over the wire: its bytes, or their text if nothing has parsed them in between. */
 export type RawBody = Bytes | string;
@@ -12,7 +12,7 @@ export interface VerifyOptions {
    * The endpoint's secret (`whsec_…`), or several while one is rotated: any of them may fit. Public keys (`whpk_…`)
    * verify `v1a` signatures.
    */
-  secrets: string | readonly string[];
+  secrets: Secrets;
   /** Default `standard`. */
   scheme?: Scheme;
   /** By how much `webhook-timestamp` may differ from now, both ways. Default 300. */
