@@ -171,6 +171,11 @@ export interface PublisherLimits {
   maxBatchBytes: number;
   /** Batches that may be with the store at the same time. */
   maxConcurrentBatches: number;
+  /**
+   * How long, in ms, the last batch must have been with the store before another joins it. A store that answers sooner
+   * gets one full batch after another, which costs it least; one that hangs on a batch doesn't hold up the rest.
+   */
+  joinAfterMs: number;
   /** Events that may wait for their batch; beyond it publishing is refused for a second. */
   maxWaitingEvents: number;
   /** Bytes of bodies that may wait for their batch. */
@@ -183,6 +188,7 @@ export const DEFAULT_PUBLISHER_LIMITS: Readonly<PublisherLimits> = {
   maxBatchEvents: 500,
   maxBatchBytes: 4 * MIB,
   maxConcurrentBatches: 1,
+  joinAfterMs: 0,
   maxWaitingEvents: 10_000,
   maxWaitingBytes: 64 * MIB,
 };
@@ -217,7 +223,7 @@ export interface PublisherOptions {
   limits?: Partial<PublisherLimits>;
   /** Must not throw. */
   onBatch?: (info: BatchInfo) => void;
-  clock?: Pick<Clock, 'monotonic'>;
+  clock?: Pick<Clock, 'monotonic' | 'timer'>;
 }
 
 interface Request {
@@ -243,11 +249,14 @@ interface Request {
 export class Publisher {
   readonly #options: PublisherOptions;
   readonly #limits: PublisherLimits;
-  readonly #clock: Pick<Clock, 'monotonic'>;
+  readonly #clock: Pick<Clock, 'monotonic' | 'timer'>;
   #waiting: Request[] = [];
   #waitingEvents = 0;
   #waitingBytes = 0;
   #batchesInFlight = 0;
+  /** Monotonic ms. */
+  #lastSentAtMs = 0;
+  #cancelJoin: (() => void) | null = null;
   #stopped: PromiseWithResolvers<void> | null = null;
 
   constructor(options: PublisherOptions) {
@@ -300,7 +309,16 @@ export class Publisher {
   }
 
   #sendWhatMayGo(): void {
+    this.#cancelJoin?.();
+    this.#cancelJoin = null;
     while (this.#waiting.length > 0 && this.#batchesInFlight < this.#limits.maxConcurrentBatches) {
+      const nowMs = this.#clock.monotonic();
+      const waitMs = this.#batchesInFlight === 0 ? 0 : this.#lastSentAtMs + this.#limits.joinAfterMs - nowMs;
+      if (waitMs > 0) {
+        this.#cancelJoin = this.#clock.timer(waitMs, () => this.#sendWhatMayGo());
+        return;
+      }
+      this.#lastSentAtMs = nowMs;
       this.#batchesInFlight += 1;
       void this.#send(this.#takeBatch());
     }

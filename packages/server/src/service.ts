@@ -51,10 +51,12 @@ const DAY_MS = 86_400_000;
 /** Another node may have begun a replay. */
 const REPLAY_POLL_MS = 1_000;
 /**
- * Over a network a commit is mostly waiting, and a batch may wait for another's transaction that has published the same
- * id: so there are two at once. More make the batches smaller, and each costs the server a millisecond of CPU (decision 0010).
+ * A batch may wait for another's transaction that has published the same id: then others pass it. Batches that the
+ * server works on follow each other, for each costs it a millisecond of CPU, however small (decision 0010).
  */
-const SHARED_CONCURRENT_BATCHES = 2;
+const SHARED_CONCURRENT_BATCHES = 4;
+/** A batch that takes so long mostly waits. */
+const SHARED_JOIN_AFTER_MS = 10;
 /** Where `posthorn.publish` finds the largest sealed body. */
 const MAX_BODY_META = 'max_body_bytes';
 
@@ -277,7 +279,9 @@ async function wire(
       if (delivering) dispatcher.accept(claimed, askedAtMs);
     },
     ...(onPublished === undefined ? {} : { onStored: onPublished }),
-    ...(isShared ? { limits: { maxConcurrentBatches: SHARED_CONCURRENT_BATCHES } } : {}),
+    ...(isShared
+      ? { limits: { maxConcurrentBatches: SHARED_CONCURRENT_BATCHES, joinAfterMs: SHARED_JOIN_AFTER_MS } }
+      : {}),
     onBatch: (info) => {
       telemetry.onBatch(info);
       logger.debug(

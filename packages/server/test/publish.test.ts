@@ -358,6 +358,34 @@ describe('the publisher', () => {
     assert.deepEqual(store.batches, ['a', 'b', 'c d']);
   });
 
+  test('lets a batch pass one that takes long, and only then', async () => {
+    const clock = new ManualClock();
+    const { store, publisher } = setUp({ clock, limits: { maxConcurrentBatches: 2, joinAfterMs: 10 } });
+    const a = publisher.publish(events('a'));
+    void publisher.publish(events('b'));
+    clock.advance(9);
+    void publisher.publish(events('c'));
+    assert.deepEqual(store.batches, ['a'], 'the first may answer any moment');
+    clock.advance(1);
+    assert.deepEqual(store.batches, ['a', 'b c']);
+    void publisher.publish(events('d'));
+    clock.advance(20);
+    assert.deepEqual(store.batches, ['a', 'b c'], 'no more than may be under way');
+    store.calls[0]?.finish();
+    await a;
+    assert.deepEqual(store.batches, ['a', 'b c', 'd'], 'the other one has been under way for long');
+  });
+
+  test('sends the next batch at once when none is under way', async () => {
+    const clock = new ManualClock();
+    const { store, publisher } = setUp({ clock, limits: { maxConcurrentBatches: 2, joinAfterMs: 10 } });
+    const a = publisher.publish(events('a'));
+    void publisher.publish(events('b'));
+    store.last.finish();
+    await a;
+    assert.deepEqual(store.batches, ['a', 'b']);
+  });
+
   test('rejects exactly the callers of a failed batch, with its error, and goes on', async () => {
     const { store, publisher } = setUp();
     const a = publisher.publish(events('a'));
@@ -477,7 +505,7 @@ describe('the publisher', () => {
     let monotonicMs = 0;
     const { store, publisher } = setUp({
       onBatch: (info) => infos.push(info),
-      clock: { monotonic: () => monotonicMs },
+      clock: { monotonic: () => monotonicMs, timer: () => () => {} },
     });
     const bytes = Buffer.byteLength(seal({ event_id: 'a' }).body);
     const a = publisher.publish(events('a'));
