@@ -1,11 +1,15 @@
-/** A receiver in a process of its own, which remembers in SQLite and tells its parent what it does: port, database, and of which event on its handler never ends. */
+/**
+ * A receiver in a process of its own, which remembers in SQLite and tells its parent its port and what it does. Arguments: the
+ * database, and of which event on its handler never ends.
+ */
 import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import Database from 'better-sqlite3';
 import { closeOnSignal, nodeHandler } from '../../src/adapters/node.ts';
 import { sqlIdempotency } from '../../src/idempotency/index.ts';
 import { createReceiver, type WebhookEvent } from '../../src/index.ts';
 
-const [port = '', path = '', hangAt = ''] = process.argv.slice(2);
+const [path = '', hangAt = ''] = process.argv.slice(2);
 const database = new Database(path);
 database.pragma('journal_mode = WAL');
 const idempotency = sqlIdempotency(
@@ -35,7 +39,7 @@ const receiver = createReceiver<Record<string, Record<string, unknown>>>({
   },
   onError: () => {},
 });
-const server = createServer(nodeHandler(receiver)).listen(Number(port), '127.0.0.1', () => {
-  void tell('listening', '');
+const server = createServer(nodeHandler(receiver)).listen(0, '127.0.0.1', () => {
+  process.send?.({ port: (server.address() as AddressInfo).port });
 });
 closeOnSignal(receiver, { server });
