@@ -105,6 +105,11 @@ describe('an API key', () => {
     t.after(() => db.close());
     const rows = db.prepare('SELECT hash, prefix FROM api_key').all();
     assert.deepEqual(rows, [{ hash: sha256(key), prefix: key.slice(0, 11) }]);
+    assert.deepEqual(
+      db.prepare('SELECT actor, action, via FROM audit').all(),
+      [{ actor: 'service', action: 'api_key.create', via: 'first start' }],
+      'the first key has its line, too',
+    );
   });
 
   it('is in the database as its SHA-256, beside its first characters: on PostgreSQL', async (t) => {
