@@ -227,13 +227,13 @@ describe('a body that the framework has parsed', () => {
 
   it('is explained in the pages router of Next.js', async () => {
     const setup = setUp();
-    await explained(startNextPages(setup.receiver, 0, {}), setup);
+    await explained(startNextPages(setup.receiver, {}), setup);
   });
 
   for (const platform of ['express', 'fastify'] as const) {
     it(`is explained in Nest on ${platform}`, async () => {
       const setup = setUp();
-      await explained(startNest(setup.receiver, platform, 0, false), setup);
+      await explained(startNest(setup.receiver, platform, false), setup);
     });
   }
 

@@ -33,15 +33,14 @@ export interface RunningApp {
   close(): Promise<void>;
 }
 
-/** Starts an application on this port, 0 for a free one. */
-export type StartApp = (receiver: Receiver, port?: number) => Promise<RunningApp>;
+export type StartApp = (receiver: Receiver) => Promise<RunningApp>;
 
 const PATH = '/hooks';
 const nothing = { waitUntil() {} };
 
 /** Serves whatever answers a listener of Node. */
-export async function listen(listener: RequestListener, port = 0): Promise<RunningApp> {
-  const server: Server = createServer(listener).listen(port, '127.0.0.1');
+export async function listen(listener: RequestListener): Promise<RunningApp> {
+  const server: Server = createServer(listener).listen(0, '127.0.0.1');
   await once(server, 'listening');
   return running((server.address() as AddressInfo).port, async () => {
     server.close();
@@ -81,12 +80,11 @@ function nestModule(receiver: Receiver): new () => object {
 export async function startNest(
   receiver: Receiver,
   platform: 'express' | 'fastify',
-  port = 0,
   rawBody = true,
 ): Promise<RunningApp> {
   const adapter = platform === 'express' ? new ExpressAdapter() : new FastifyAdapter();
   const app = await NestFactory.create(nestModule(receiver), adapter, { rawBody, logger: false });
-  await app.listen(port, '127.0.0.1');
+  await app.listen(0, '127.0.0.1');
   const server = app.getHttpServer() as Server;
   return running((server.address() as AddressInfo).port, async () => {
     server.closeAllConnections();
@@ -96,70 +94,62 @@ export async function startNest(
 
 export function startNextPages(
   receiver: Receiver,
-  port = 0,
   config: object = { api: { bodyParser: false } },
 ): Promise<RunningApp> {
   const page = { default: nextPagesHandler(receiver), config };
   const context = { previewModeId: '', previewModeEncryptionKey: '', previewModeSigningKey: '' };
   return listen((request, response) => {
     void apiResolver(request, response, {}, page, context as never, false);
-  }, port);
+  });
 }
 
 /** Each adapter in its framework. */
 export const APPS: Readonly<Record<string, StartApp>> = {
-  node: (receiver, port) => listen(nodeHandler(receiver), port),
-  express: (receiver, port) => {
+  node: (receiver) => listen(nodeHandler(receiver)),
+  express: (receiver) => {
     const app = express();
     app.post(PATH, expressHandler(receiver));
-    return listen(app, port);
+    return listen(app);
   },
-  'express behind express.json()': (receiver, port) => {
+  'express behind express.json()': (receiver) => {
     const app = express();
     app.use(express.json({ verify: keepRawBody, limit: '2mb' }));
     app.post(PATH, expressHandler(receiver));
-    return listen(app, port);
+    return listen(app);
   },
-  fastify: async (receiver, port = 0) => {
+  fastify: async (receiver) => {
     const app = fastify({ forceCloseConnections: true });
     await app.register(fastifyPlugin(receiver), { prefix: PATH });
-    await app.listen({ port, host: '127.0.0.1' });
+    await app.listen({ port: 0, host: '127.0.0.1' });
     return running((app.server.address() as AddressInfo).port, () => app.close());
   },
-  hono: (receiver, port) => {
+  hono: (receiver) => {
     const app = new Hono();
     app.post(PATH, honoHandler(receiver));
-    return listen(getRequestListener(app.fetch), port);
+    return listen(getRequestListener(app.fetch));
   },
-  'next app router': (receiver, port) => {
+  'next app router': (receiver) => {
     const POST = nextAppHandler(receiver, nothing);
     return listen(
       getRequestListener(({ url, method, headers, body }) =>
         POST(new NextRequest(url, { method, headers, body, ...(body === null ? {} : { duplex: 'half' }) })),
       ),
-      port,
     );
   },
-  'next pages router': startNextPages,
-  koa: (receiver, port) => {
+  'next pages router': (receiver) => startNextPages(receiver),
+  koa: (receiver) => {
     const app = new Koa();
     app.use(koaHandler(receiver, { path: PATH }));
-    return listen(app.callback(), port);
+    return listen(app.callback());
   },
-  'nest on express': (receiver, port) => startNest(receiver, 'express', port),
-  'nest on fastify': (receiver, port) => startNest(receiver, 'fastify', port),
-  workers: (receiver, port) => {
+  'nest on express': (receiver) => startNest(receiver, 'express'),
+  'nest on fastify': (receiver) => startNest(receiver, 'fastify'),
+  workers: (receiver) => {
     const worker = workersHandler(() => receiver, { path: PATH });
-    return listen(
-      getRequestListener((request) => worker.fetch(request, {}, nothing)),
-      port,
-    );
+    return listen(getRequestListener((request) => worker.fetch(request, {}, nothing)));
   },
-  fetch: (receiver, port) => {
+  fetch: (receiver) => {
     const receive = fetchHandler(receiver);
-    return listen(
-      getRequestListener((request) => receive(request)),
-      port,
-    );
+    return listen(getRequestListener((request) => receive(request)));
   },
 };
