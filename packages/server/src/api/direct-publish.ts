@@ -62,6 +62,7 @@ export function directPublish(options: DirectPublishOptions): DirectPublish {
     const rid = options.makeRid();
     const chunks: Buffer[] = [];
     let isRead = false;
+    let isNoted = false;
     let code: number | null = null;
     let failure: PosthornError | null = null;
 
@@ -106,7 +107,8 @@ export function directPublish(options: DirectPublishOptions): DirectPublish {
     }
 
     function done(): void {
-      response.off('finish', done).off('error', done);
+      if (isNoted) return;
+      isNoted = true;
       noteAnswer(options, {
         rid,
         method: 'POST',
