@@ -130,7 +130,7 @@ export const SETTINGS: readonly AnySetting[] = [
     name: 'role',
     default: 'all',
     description:
-      'what this process does: all; api answers HTTP and delivers nothing; worker delivers and has no API (both need PostgreSQL)',
+      'what this process does: all; api answers HTTP and delivers nothing; worker delivers and has no API (needs PostgreSQL)',
     secret: false,
     parse: (text) => parseChoice(text, ROLES),
     format: String,
@@ -474,9 +474,10 @@ function checkTogether(
         `makes one: keep it, for without it the database's secrets can't be read`,
     );
   }
-  if (database?.engine === 'sqlite' && role !== undefined && role !== 'all') {
+  if (database?.engine === 'sqlite' && role === 'worker') {
     mistakes.push(
-      `${named('role')} is ${role}, but on SQLite one process does all; leave it out, or use PostgreSQL for several nodes`,
+      `${named('role')} is worker, but on SQLite one process does all, and nobody else could give it work; leave it out, ` +
+        'or use PostgreSQL for several nodes',
     );
   }
 }
