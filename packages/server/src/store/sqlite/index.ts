@@ -184,17 +184,24 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
   const lock = lockDatabase(path);
   try {
     const db = openDatabase(path);
+    const { port1: toCopier, port2: toWriter } = new MessageChannel();
+    const threads: StoreThread[] = [];
     try {
       migrate(db, clock.now());
+      threads.push(
+        new StoreThread(path, 'writer', { copies: toCopier, onFatal }),
+        new StoreThread(path, 'reader', { copies: null, onFatal }),
+        new StoreThread(path, 'copier', { copies: toWriter, onFatal }),
+      );
+      await Promise.all(threads.map(({ opened }) => opened));
+    } catch (error) {
+      await Promise.all(threads.map((thread) => thread.close()));
+      throw error;
     } finally {
+      // Not before: a reader finds the log that this connection keeps open.
       db.close();
     }
-    const { port1: toCopier, port2: toWriter } = new MessageChannel();
-    const writer = new StoreThread(path, 'writer', { copies: toCopier, onFatal });
-    await writer.opened;
-    const reader = new StoreThread(path, 'reader', { copies: null, onFatal });
-    const copier = new StoreThread(path, 'copier', { copies: toWriter, onFatal });
-    await Promise.all([reader.opened, copier.opened]);
+    const [writer, reader, copier] = threads as [StoreThread, StoreThread, StoreThread];
     const call = (name: string, args: unknown[]) =>
       (ON_READER.has(name as OperationName) ? reader : writer).call(name, args, clock.now());
     const operations = Object.fromEntries(
