@@ -6,7 +6,8 @@ import { operationsOver } from '../audit.ts';
 import type { Store } from '../store.ts';
 import { lockDatabase, migrate, openDatabase } from './database.ts';
 import type { OperationName } from './engine.ts';
-import type { Call, Reply, ThreadData, ThreadRole } from './thread.ts';
+import type { Call, Reply } from './thread.ts';
+import type { ThreadData, ThreadRole } from './thread-data.ts';
 
 export interface SqliteStoreOptions {
   /** The database file; its folder is made when missing. */
@@ -108,7 +109,7 @@ class StoreThread {
     this.#port = port1;
     const opened = Promise.withResolvers<void>();
     this.opened = opened.promise;
-    const file = import.meta.url.endsWith('.ts') ? './thread.ts' : './thread.js';
+    const file = `./${role === 'copier' ? 'copier' : 'thread'}${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`;
     const data: ThreadData = { path, role, port: port2, copies };
     const worker = new Worker(new URL(file, import.meta.url), {
       workerData: data,
@@ -186,14 +187,18 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
     const db = openDatabase(path);
     const { port1: toCopier, port2: toWriter } = new MessageChannel();
     const threads: StoreThread[] = [];
+    const startThread = (role: ThreadRole, copies: MessagePort | null): StoreThread => {
+      const thread = new StoreThread(path, role, { copies, onFatal });
+      threads.push(thread);
+      return thread;
+    };
+    let writer: StoreThread;
+    let reader: StoreThread;
     try {
       migrate(db, clock.now());
-      threads.push(
-        new StoreThread(path, 'writer', { copies: toCopier, onFatal }),
-        new StoreThread(path, 'reader', { copies: null, onFatal }),
-        new StoreThread(path, 'copier', { copies: toWriter, onFatal }),
-      );
-      await Promise.all(threads.map(({ opened }) => opened));
+      writer = startThread('writer', toCopier);
+      reader = startThread('reader', null);
+      await Promise.all([writer.opened, reader.opened]);
     } catch (error) {
       await Promise.all(threads.map((thread) => thread.close()));
       throw error;
@@ -201,7 +206,8 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
       // Not before: a reader finds the log that this connection keeps open.
       db.close();
     }
-    const [writer, reader, copier] = threads as [StoreThread, StoreThread, StoreThread];
+    // Nobody waits for it: what the writer asks of it until it is there, it does then.
+    const copier = startThread('copier', toWriter);
     const call = (name: string, args: unknown[]) =>
       (ON_READER.has(name as OperationName) ? reader : writer).call(name, args, clock.now());
     const operations = Object.fromEntries(

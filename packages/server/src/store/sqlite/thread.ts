@@ -3,24 +3,13 @@
  * waits for company, and the longer a commit takes the more share the next one. A reader answers the lists, so that
  * a slow one holds up no commit.
  */
-import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { type PosthornError, unavailable } from '../../errors.ts';
 import type { AuditActor } from '../../model.ts';
 import { databaseGuard, openDatabase, toPosthornError } from './database.ts';
 import { createEngine, type SyncStore } from './engine.ts';
-import { logKeeper, serveCopies } from './log-copy.ts';
-
-/** `writer` commits, `reader` answers lists, `copier` keeps the writer's log short. */
-export type ThreadRole = 'writer' | 'reader' | 'copier';
-
-export interface ThreadData {
-  path: string;
-  role: ThreadRole;
-  /** To whoever calls. */
-  port: MessagePort;
-  /** Between writer and copier; null for a reader. */
-  copies: MessagePort | null;
-}
+import { logKeeper } from './log-copy.ts';
+import type { ThreadData } from './thread-data.ts';
 
 export interface Call {
   id: number;
@@ -65,12 +54,6 @@ function toReplyError(error: unknown): NonNullable<Reply['error']> {
 function serve({ path, role, port, copies }: ThreadData): void {
   const readonly = role === 'reader';
   const db = openDatabase(path, { readonly });
-  if (role === 'copier') {
-    serveCopies(db, copies as MessagePort);
-    port.on('message', () => close());
-    port.postMessage('open');
-    return;
-  }
   const committed = copies === null ? () => {} : logKeeper(db, copies);
   const checkPlace = databaseGuard(path);
   checkPlace();
