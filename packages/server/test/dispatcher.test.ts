@@ -278,9 +278,13 @@ describe('settling', () => {
     assert.equal(bench.batches.length, 2);
     away.reject(unavailable('the disk is full'));
     await settled();
-    bench.settle = settle;
-    await bench.advance(99);
+    await bench.advance(100);
+    assert.equal(bench.batches.length, 3);
+    await bench.advance(199);
+    // Two that failed together are one failure, with one time to wait for.
+    assert.equal(bench.batches.length, 3);
     assert.equal(bench.reports.length, 0);
+    bench.settle = settle;
     await bench.advance(1);
     assert.equal(new Set(bench.reports.map(({ deliveryId }) => deliveryId)).size, 60);
     assert.equal(bench.reports.length, 60);
