@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import { createClient } from './client.ts';
+import { tailCommand } from './deliveries-tail.ts';
 import type { Io } from './io.ts';
 import {
   type CommonOptions,
@@ -26,7 +27,9 @@ interface ListOptions extends CommonOptions {
 /** `posthorn deliveries`: what happened to an account's events, and trying again. */
 export function deliveriesCommand(program: Command, io: Io): void {
   const deliveries = withExamples(
-    program.command('deliveries').description('list deliveries, show one with its attempts, retry it'),
+    program
+      .command('deliveries')
+      .description('list deliveries, follow them, show one with its attempts, retry it'),
     'posthorn deliveries list --account alice --status dead',
     'posthorn deliveries show dlv_01kas4h3bq0000w3r8y0e6a1kd --account alice',
   );
@@ -81,6 +84,8 @@ export function deliveriesCommand(program: Command, io: Io): void {
     );
     printMore(io, page.next_cursor);
   });
+
+  tailCommand(deliveries, io);
 
   const show = deliveries
     .command('show')

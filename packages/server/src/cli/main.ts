@@ -20,6 +20,8 @@ import { readyCommand } from './ready.ts';
 import { replayCommand } from './replay.ts';
 import { secretsCommand } from './secrets.ts';
 import { serveCommand } from './serve.ts';
+import { triggerCommand } from './trigger.ts';
+import { typesCommand } from './types.ts';
 import { packageVersion } from './version.ts';
 
 /**
@@ -53,10 +55,12 @@ function buildProgram(io: Io): Command {
   backupCommand(program, io);
   restoreCommand(program, io);
   publishCommand(program, io);
+  triggerCommand(program, io);
   deliveriesCommand(program, io);
   replayCommand(program, io);
   accountCommand(program, io);
   keyCommand(program, io);
+  typesCommand(program, io);
   secretsCommand(program, io);
   auditCommand(program, io);
   doctorCommand(program, io);

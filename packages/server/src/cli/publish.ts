@@ -14,6 +14,12 @@ import { counted, harmless, printJson, printLine, printTable } from './output.ts
 import { poll } from './wait.ts';
 import type { EventDetailData, EventTypeData, PublishData } from './wire.ts';
 
+/** How one waits for the end of an event's deliveries. */
+export interface FollowOptions extends CommonOptions {
+  account: string;
+  waitTimeout: number;
+}
+
 interface PublishOptions extends CommonOptions {
   account: string;
   data?: string;
@@ -65,39 +71,52 @@ async function readData(client: Client, type: string, options: PublishOptions, i
     throw new CommandError('usage', 'Give the data of the event with either --data or --example');
   }
   if (options.data !== undefined) return readJsonObject('--data', options.data, io);
-  const { example } = await client.request<EventTypeData>({ method: 'GET', path: ['event_type', type] });
-  if (example === null) {
-    throw new CommandError(
-      'failed',
-      `The catalogue has no example for ${harmless(type)}: give the data with --data`,
-    );
-  }
-  return JSON.stringify(example);
+  return JSON.stringify(await readExample(client, type));
 }
 
-function printPublished(io: Io, { event_id, deliveries, duplicate, deprecated }: PublishData): void {
+/** @throws {CommandError} when the catalogue has none */
+export async function readExample(client: Client, type: string): Promise<object> {
+  const { example } = await client.request<EventTypeData>({ method: 'GET', path: ['event_type', type] });
+  if (example !== null) return example;
+  throw new CommandError(
+    'failed',
+    `The catalogue has no example for ${harmless(type)}: publish it with \`posthorn publish --data\``,
+  );
+}
+
+export function printPublished(io: Io, { event_id, deliveries, duplicate, deprecated }: PublishData): void {
   const what = duplicate ? 'Published before, nothing new was sent:' : 'Published';
   printLine(io.stdout, `${what} ${harmless(event_id)}, ${counted(deliveries, 'delivery', 'deliveries')}.`);
   if (deprecated === true)
     printLine(io.stderr, 'This event type is deprecated: new code should publish another.');
 }
 
-async function follow(
+/**
+ * Waits until an event's deliveries have ended, and prints what became of them.
+ *
+ * @param onLook - told of the event at each look; none other follows before it has resolved
+ * @throws {CommandError} `failed` unless all arrived within the time
+ */
+export async function follow(
   client: Client,
   published: PublishData,
-  options: PublishOptions,
+  options: FollowOptions,
   io: Io,
+  onLook: (event: EventDetailData) => Promise<void> = async () => {},
 ): Promise<void> {
   if (!options.json) printPublished(io, published);
   const { answer: event, done } = await poll(
     io,
     options.waitTimeout,
-    () =>
-      client.request<EventDetailData>({
+    async () => {
+      const event = await client.request<EventDetailData>({
         method: 'GET',
         path: ['event_log', published.event_id],
         forAccount: true,
-      }),
+      });
+      await onLook(event);
+      return event;
+    },
     ({ deliveries }) => deliveries.pending === 0,
   );
   if (options.json) printJson(io, event);

@@ -50,15 +50,17 @@ export interface DeliveryPage {
 
 export interface DeliveryDetailData extends DeliveryData {
   url: string;
-  attempt_log: {
-    number: number;
-    started_at: number;
-    duration_ms: number;
-    outcome: string;
-    http_status: number | null;
-    error: string | null;
-    manual: boolean;
-  }[];
+  attempt_log: AttemptData[];
+}
+
+export interface AttemptData {
+  number: number;
+  started_at: number;
+  duration_ms: number;
+  outcome: string;
+  http_status: number | null;
+  error: string | null;
+  manual: boolean;
 }
 
 export interface EventTypeData {
