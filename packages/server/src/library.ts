@@ -201,7 +201,7 @@ export async function createPosthorn<Types extends EventTypes<Types> = AnyEvents
       listeners.emit('published', { username, eventId, event, deliveries });
     },
   });
-  const { app, operatorKey, begin, end } = parts;
+  const { app, operatorKey, begin, endListening, end } = parts;
   const makeId = idFactory();
   let embedded: Embedded;
   try {
@@ -219,7 +219,10 @@ export async function createPosthorn<Types extends EventTypes<Types> = AnyEvents
     handler: embedded.handler,
     start: begin,
     stop() {
-      stopping ??= embedded.drain(REQUESTS_GRACE_MS).then(end);
+      if (stopping === null) {
+        endListening();
+        stopping = embedded.drain(REQUESTS_GRACE_MS).then(end);
+      }
       return stopping;
     },
     publish: ((events: PosthornEvent | readonly PosthornEvent[], { client }: { client?: SqlClient } = {}) =>

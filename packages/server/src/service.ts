@@ -16,6 +16,7 @@ import { Janitor } from './delivery/janitor.ts';
 import { createRequester } from './delivery/request.ts';
 import { makeFirstOperatorKey, openVault } from './first-start.ts';
 import { KeyRotation } from './key-rotation.ts';
+import { LiveEvents } from './live-events.ts';
 import type { SealedEvent } from './model.ts';
 import { Publisher } from './publish.ts';
 import { endpointHeadersContext, endpointSecretContext, hashApiKey } from './secrets.ts';
@@ -69,6 +70,8 @@ export interface Parts {
   operatorKey: string | null;
   /** Begins to deliver, where the role is to. From then on it is ready. */
   begin(): Promise<void>;
+  /** Ends the streams of live events, which would otherwise hold up whoever waits for requests to end. */
+  endListening(): void;
   /** See {@link Service.stop}. */
   end(): Promise<void>;
 }
@@ -271,6 +274,12 @@ async function wire(
   let isReady = false;
   let delivering = false;
   let stopping: Promise<void> | null = null;
+  const live = new LiveEvents({
+    store,
+    clock,
+    sharedStore: isShared,
+    retentionMs: config.retentionMs,
+  });
   const publisher = new Publisher({
     store,
     // Before the dispatcher runs nothing may be leased; its first claim finds what was published until then.
@@ -278,7 +287,10 @@ async function wire(
     onClaimed: (claimed, askedAtMs) => {
       if (delivering) dispatcher.accept(claimed, askedAtMs);
     },
-    ...(onPublished === undefined ? {} : { onStored: onPublished }),
+    onStored: (event, result) => {
+      if (result.outcome === 'stored') live.accepted(event.username);
+      onPublished?.(event, result);
+    },
     ...(isShared
       ? { limits: { maxConcurrentBatches: SHARED_CONCURRENT_BATCHES, joinAfterMs: SHARED_JOIN_AFTER_MS } }
       : {}),
@@ -311,6 +323,7 @@ async function wire(
       },
       endpointChanged: (endpointId) => dispatcher.endpointChanged(endpointId),
     },
+    live,
     clock,
     logger,
     version,
@@ -393,6 +406,8 @@ async function wire(
       }
       isReady = true;
     },
+
+    endListening: () => live.close(),
 
     end() {
       stopping ??= stopInOrder();

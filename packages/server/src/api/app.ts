@@ -25,6 +25,7 @@ import { fromFrameworkError, refusal } from './envelope.ts';
 import { eventLogRoutes } from './event-log.ts';
 import { eventTypeRoutes } from './event-types.ts';
 import { keyRoutes } from './keys.ts';
+import { listenRoutes } from './listen.ts';
 import { openApiDocument } from './openapi.ts';
 import { type Publish, publishing, publishRoutes } from './publish.ts';
 import { RequestLimit } from './rate-limit.ts';
@@ -62,6 +63,7 @@ export function v2Routes(
     ...publishRoutes(publish),
     ...deliveryRoutes(deps),
     ...eventLogRoutes(deps),
+    ...listenRoutes(deps, auth),
     ...replayRoutes(deps),
     ...statsRoutes(deps),
     ...accountRoutes(deps, auth),
@@ -245,6 +247,8 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
 
   app.addHook('preClose', async () => {
     closing = true;
+    // They would never end by themselves.
+    deps.live.close();
   });
   /** A connection whose answer was under way when closing began is idle only now. */
   const onAnswered = (): void => {

@@ -4,6 +4,7 @@ import type { Catalogue } from '../catalogue/index.ts';
 import type { Clock } from '../clock.ts';
 import type { EndpointPolicy } from '../delivery/address-guard.ts';
 import type { KeyRotation } from '../key-rotation.ts';
+import type { LiveEvents } from '../live-events.ts';
 import type { Publisher } from '../publish.ts';
 import type { Vault } from '../secrets.ts';
 import type { Store } from '../store/store.ts';
@@ -47,6 +48,8 @@ export interface ApiDeps {
     /** From the call's return on, no attempt starts with what the endpoint was before. */
     endpointChanged(endpointId: string): void;
   };
+  /** Who listens to events as they are accepted. */
+  live: LiveEvents;
   clock: Clock;
   logger: Logger;
   /** The product's version, shown by `/openapi.json`. */

@@ -205,9 +205,21 @@ function parametersOf(route: ApiRoute, components: Components): Node[] {
       };
     });
   };
+  const headers = Object.entries(route.headers ?? {}).map(([name, description]) => ({
+    name,
+    in: 'header',
+    required: false,
+    description,
+    schema: { type: 'string' },
+  }));
   const account = { $ref: '#/components/parameters/Account' };
   const takesAccount = route.access === 'account' || route.access === 'account_or_operator';
-  return [...part(route.params, 'path'), ...part(route.query, 'query'), ...(takesAccount ? [account] : [])];
+  return [
+    ...part(route.params, 'path'),
+    ...part(route.query, 'query'),
+    ...headers,
+    ...(takesAccount ? [account] : []),
+  ];
 }
 
 function errorNames(route: ApiRoute): string[] {
@@ -234,18 +246,20 @@ function operationOf(route: ApiRoute, components: Components): Node {
       data,
     },
   };
+  const enveloped = {
+    schema: envelope,
+    ...(example === undefined
+      ? {}
+      : { example: { rid: EXAMPLE_RID, code: 0, msg: SUCCESS_MESSAGE, data: example } }),
+  };
+  const isStream = route.stream !== undefined;
   const responses: Node = {
     '200': {
-      description: 'Done.',
+      description: isStream ? 'A stream; this is the `data` of a `webhook` message.' : 'Done.',
       headers: { 'x-request-id': { $ref: '#/components/headers/RequestId' } },
-      content: {
-        'application/json': {
-          schema: envelope,
-          ...(example === undefined
-            ? {}
-            : { example: { rid: EXAMPLE_RID, code: 0, msg: SUCCESS_MESSAGE, data: example } }),
-        },
-      },
+      content: isStream
+        ? { 'text/event-stream': { schema: data, ...(example === undefined ? {} : { example }) } }
+        : { 'application/json': enveloped },
     },
   };
   for (const name of errorNames(route)) {

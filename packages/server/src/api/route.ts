@@ -2,7 +2,7 @@
  * A route as data: method, path, who may call it, schemas and handler side by side. The app mounts the same route under
  * several prefixes; the OpenAPI document and the tests read the same table.
  */
-import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, type TObject, type TSchema, Type } from 'typebox';
 
 import type { AuditActor } from '../model.ts';
@@ -87,6 +87,10 @@ export interface ApiRoute {
   bodyOptional: boolean;
   data: TSchema;
   errors: DocumentedError[];
+  /** Request headers that the route takes, with their descriptions. */
+  headers?: Record<string, string>;
+  /** On a route whose answer is a stream of server-sent events: takes the place of `answer`. `data` is then a message. */
+  stream?(query: unknown, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply>;
   answer(parts: { params: unknown; query: unknown; body: unknown }, who: Who): Promise<unknown>;
 }
 
@@ -143,6 +147,34 @@ export function route<
   };
 }
 
+/**
+ * Declares a route whose answer is a stream of server-sent events. What `stream` rejects with before it sends anything
+ * is answered as everywhere.
+ */
+export function streamRoute<Q extends TSchema>(
+  spec: Pick<ApiRoute, 'path' | 'access' | 'operationId' | 'tag' | 'summary'> & {
+    description: string;
+    query: Q;
+    headers: Record<string, string>;
+    message: TSchema;
+    stream(query: Static<Q>, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply>;
+  },
+): ApiRoute {
+  const { message, stream, ...rest } = spec;
+  const checkQuery = compileCheck(spec.query, 'query') as Check<Q>;
+  return {
+    ...rest,
+    method: 'GET',
+    params: null,
+    body: null,
+    bodyOptional: false,
+    data: message,
+    errors: [],
+    answer: () => Promise.reject(new Error(`${spec.path} answers with a stream`)),
+    stream: async (query, request, reply) => await stream(checkQuery(query), request, reply),
+  };
+}
+
 /** The fields of path parameters, all texts. */
 export function pathParams<const N extends string>(
   ...names: N[]
@@ -168,6 +200,7 @@ export function mountRoutes(
       url: prefix + entry.path,
       config: { access: entry.access },
       async handler(request, reply) {
+        if (entry.stream !== undefined) return entry.stream(request.query, request, reply);
         const result = await entry.answer(
           { params: request.params, query: request.query, body: request.body },
           {

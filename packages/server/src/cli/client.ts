@@ -28,6 +28,13 @@ export interface Client {
   readonly url: string;
   /** Resolves with the envelope's `data`; rejects with a {@link CommandError}. */
   request<Data>(request: Request): Promise<Data>;
+  /** The bytes of a stream of an account's, which stays open; rejects as {@link Client.request} while there is none. */
+  stream(request: StreamRequest): Promise<AsyncIterable<Uint8Array>>;
+}
+
+export interface StreamRequest extends Pick<Request, 'path' | 'query'> {
+  headers: Record<string, string>;
+  signal: AbortSignal;
 }
 
 /** The server's refusal. */
@@ -90,13 +97,17 @@ export function createClient(options: ClientOptions, env: Io['env']): Client {
   if (account !== undefined && !/^[\x21-\x7e]+$/.test(account)) {
     throw new CommandError('usage', '--account must be a username: letters, digits and . _ - @ +');
   }
+  function targetOf({ path, query = {} }: Pick<Request, 'path' | 'query'>): URL {
+    const target = new URL(`${url}/v2/${path.map(encodeURIComponent).join('/')}`);
+    for (const [name, value] of Object.entries(query)) {
+      if (value !== undefined) target.searchParams.set(name, String(value));
+    }
+    return target;
+  }
   return {
     url,
     async request<Data>({ method, path, query = {}, body, forAccount = false }: Request): Promise<Data> {
-      const target = new URL(`${url}/v2/${path.map(encodeURIComponent).join('/')}`);
-      for (const [name, value] of Object.entries(query)) {
-        if (value !== undefined) target.searchParams.set(name, String(value));
-      }
+      const target = targetOf({ path, query });
       const headers: Record<string, string> = { 'x-api-key': key, accept: 'application/json' };
       if (body !== undefined) headers['content-type'] = 'application/json';
       if (forAccount && account !== undefined) headers['x-account'] = account;
@@ -106,6 +117,29 @@ export function createClient(options: ClientOptions, env: Io['env']): Client {
         body: typeof body === 'object' ? JSON.stringify(body) : body,
       });
       return opened<Data>(url, answer);
+    },
+    async stream({ path, query = {}, headers, signal }) {
+      const response = await fetch(targetOf({ path, query }), {
+        headers: {
+          ...headers,
+          'x-api-key': key,
+          accept: 'text/event-stream',
+          ...(account === undefined ? {} : { 'x-account': account }),
+        },
+        redirect: 'manual',
+        signal,
+      }).catch((error: unknown) => {
+        throw unreachable(url, error, REQUEST_TIMEOUT_MS);
+      });
+      const { status: httpStatus, body } = response;
+      const isStream = response.headers.get('content-type')?.startsWith('text/event-stream') === true;
+      if (httpStatus === 200 && isStream && body !== null) return body;
+      const location = response.headers.get('location');
+      opened(url, { httpStatus, location, text: await response.text() });
+      throw new CommandError(
+        'unreachable',
+        `The server at ${url} answered without a stream: is it an older one?`,
+      );
     },
   };
 }
@@ -137,13 +171,17 @@ async function send(
       text: await response.text(),
     };
   } catch (error) {
-    throw new CommandError(
-      'unreachable',
-      `Can't reach Posthorn at ${url} (${unreachableReason(error, timeoutMs)}): start it with \`posthorn serve\`, or ` +
-        'name its address with --url or POSTHORN_URL',
-      { cause: error },
-    );
+    throw unreachable(url, error, timeoutMs);
   }
+}
+
+function unreachable(url: string, error: unknown, timeoutMs: number): CommandError {
+  return new CommandError(
+    'unreachable',
+    `Can't reach Posthorn at ${url} (${unreachableReason(error, timeoutMs)}): start it with \`posthorn serve\`, or ` +
+      'name its address with --url or POSTHORN_URL',
+    { cause: error },
+  );
 }
 
 function unreachableReason(error: unknown, timeoutMs: number): string {

@@ -12,6 +12,7 @@ import { doctorCommand } from './doctor.ts';
 import { CommandError, EXIT_CODES } from './failure.ts';
 import { type Io, processIo } from './io.ts';
 import { keyCommand } from './key.ts';
+import { listenCommand } from './listen.ts';
 import { migrateCommand } from './migrate.ts';
 import { withExamples } from './options.ts';
 import { printLine } from './output.ts';
@@ -55,6 +56,7 @@ function buildProgram(io: Io): Command {
   backupCommand(program, io);
   restoreCommand(program, io);
   publishCommand(program, io);
+  listenCommand(program, io);
   triggerCommand(program, io);
   deliveriesCommand(program, io);
   replayCommand(program, io);

@@ -2,6 +2,7 @@
 import { type Clock, toSeconds } from '../clock.ts';
 import type { Attempt } from '../model.ts';
 import type { Lease, LeasedEndpoint, Settlement } from '../store/store.ts';
+import { webhookHeaders } from './headers.ts';
 import { decide } from './outcome.ts';
 import type { Requester, RequestResult } from './request.ts';
 import { type KeyRing, signatureHeaders } from './sign.ts';
@@ -102,15 +103,7 @@ function prepare(lease: Lease, context: DeliverContext, now: number): Prepared {
     },
     context.ring,
   );
-  const own = {
-    'content-type': 'application/json',
-    'user-agent': context.userAgent,
-    'x-webhook-event': event.event,
-    'x-webhook-signature': signatures['x-webhook-signature'],
-    'webhook-id': signatures['webhook-id'],
-    'webhook-timestamp': signatures['webhook-timestamp'],
-    'webhook-signature': signatures['webhook-signature'],
-  };
+  const own = webhookHeaders(event.event, signatures, context.userAgent);
   if (endpoint.headers === null) return { body, headers: own, loggedHeaders: own };
   const custom = open.headers(endpointId, endpoint.headers);
   // Lower case, so that a custom header can't stand beside one of ours in another spelling.

@@ -442,6 +442,12 @@ export interface Store {
   getDelivery(username: string, deliveryId: string): Promise<DeliveryDetail | null>;
   listEvents(username: string, filter: EventFilter, page: PageRequest): Promise<Page<EventSummary>>;
   getEvent(username: string, eventId: string): Promise<EventDetail | null>;
+  /** The newest events that were created at or after `since` (unix ms), newest first, without their bodies. */
+  recentEvents(
+    username: string,
+    since: number,
+    limit: number,
+  ): Promise<{ eventId: string; event: string; createdAt: number }[]>;
   /**
    * Counts and latencies by interval, oldest first; intervals without attempts are absent. Kept by the minute for a
    * day and by the hour after it.

@@ -288,10 +288,12 @@ describe('the scope of a key', () => {
       operator: { key: api.operatorKey },
       'operator for account': { key: api.operatorKey, account: username },
     };
-    assert.equal(api.routes.length, 36);
+    assert.equal(api.routes.length, 37);
     for (const route of api.routes) {
       for (const prefix of ['/v2', '/open/v2']) {
-        const path = prefix + route.path.replaceAll(/:\w+/g, 'nope');
+        // A stream would not end: it is refused for what it asks, once the caller was let in.
+        const query = route.stream === undefined ? '' : '?events=nope';
+        const path = prefix + route.path.replaceAll(/:\w+/g, 'nope') + query;
         for (const [name, caller] of Object.entries(callers)) {
           const answer = await api.request(route.method, path, {
             ...caller,

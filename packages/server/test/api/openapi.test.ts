@@ -188,6 +188,12 @@ describe('/openapi.json', () => {
         const response = ref.$ref === undefined ? ref : resolve(document, ref.$ref);
         assert.ok(response.description.length > 0);
         if (webhook) continue;
+        const stream = response.content['text/event-stream'];
+        if (stream !== undefined) {
+          assert.deepEqual([operation.operationId, status], ['listen', '200']);
+          check(stream.schema, stream.example, `${where}: a message`);
+          continue;
+        }
         const content = response.content['application/json'];
         assert.ok(content.example !== undefined, `${where} ${status} has no example`);
         check(content.schema, content.example, `${where} ${status}`);

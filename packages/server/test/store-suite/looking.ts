@@ -235,6 +235,21 @@ export function lookingTests(test: StoreTest): void {
       assert.equal(await bench.store.getEvent(username, 'evt_unknown'), null);
     });
 
+    test('gives the newest events of an account alone, newest first, from a time on', async (bench) => {
+      const { username } = await history(bench);
+      const events = await bench.events(username);
+      const expected = events.map(({ eventId, event, createdAt }) => ({ eventId, event, createdAt }));
+      assert.equal(expected.length, 12);
+      assert.deepEqual(await bench.store.recentEvents(username, 0, 100), expected);
+      assert.deepEqual(await bench.store.recentEvents(username, 0, 5), expected.slice(0, 5));
+      const since = expected[3]?.createdAt as number;
+      assert.deepEqual(await bench.store.recentEvents(username, since, 100), expected.slice(0, 4));
+      assert.deepEqual(await bench.store.recentEvents(username, since + 1, 100), expected.slice(0, 3));
+      assert.deepEqual(await bench.store.recentEvents('nobody', 0, 100), []);
+      await bench.store.deleteAccount(username);
+      assert.deepEqual(await bench.store.recentEvents(username, 0, 100), []);
+    });
+
     test('counts the deliveries of each event by status and shows in the list what the detail shows', async (bench) => {
       const { username, deliveries } = await history(bench);
       const events = await bench.events(username);

@@ -13,6 +13,7 @@ import type { ApiDeps, ApiSettings, RequestOutcome } from '../../src/api/deps.ts
 import type { ApiRoute } from '../../src/api/route.ts';
 import { Catalogue } from '../../src/catalogue/index.ts';
 import { KeyRotation } from '../../src/key-rotation.ts';
+import { LiveEvents } from '../../src/live-events.ts';
 import type { Scope } from '../../src/model.ts';
 import { Publisher } from '../../src/publish.ts';
 import { Vault, createApiKey, hashApiKey, keyPrefix } from '../../src/secrets.ts';
@@ -175,6 +176,7 @@ export async function testApp(options: TestAppOptions = {}): Promise<TestApp> {
         delivery.changed.push(endpointId);
       },
     },
+    live: new LiveEvents({ store, clock, sharedStore: false, retentionMs: 86_400_000 }),
     clock,
     logger: pino({ level: 'debug' }, sink),
     version: '0.0.0-test',

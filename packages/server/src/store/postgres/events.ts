@@ -12,7 +12,9 @@ const EVENT = { username: '$1', id: '$2', createdAt: '$3::bigint', seq: '$4::big
 
 const NONE: DeliveryCounts = { pending: 0, delivered: 0, dead: 0, cancelled: 0 };
 
-export function eventOperations({ query }: EngineContext): Operations<'listEvents' | 'getEvent'> {
+export function eventOperations({
+  query,
+}: EngineContext): Operations<'listEvents' | 'getEvent' | 'recentEvents'> {
   /** By the seq of the event, as of one moment. */
   async function countDeliveries(
     username: string,
@@ -97,6 +99,21 @@ export function eventOperations({ query }: EngineContext): Operations<'listEvent
         [username, eventId, row.created_at, row.seq],
       );
       return toEventDetail(row, targets);
+    },
+
+    /** From the end of the index event_account, of the partitions since then. */
+    async recentEvents(username, since, limit) {
+      const rows = await query<{ event_id: string; event: string; created_at: number }>(
+        `SELECT v.event_id, v.event, v.created_at FROM posthorn.event v
+         WHERE v.username = $1 AND v.created_at >= $2 AND ${ACCOUNT_EXISTS}
+         ORDER BY v.created_at DESC, v.seq DESC LIMIT $3`,
+        [username, since, limit],
+      );
+      return rows.map(({ event_id, event, created_at }) => ({
+        eventId: event_id,
+        event,
+        createdAt: created_at,
+      }));
     },
   };
 }

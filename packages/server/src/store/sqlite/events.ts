@@ -3,11 +3,18 @@ import { countTargets, type EventRow, type TargetRow, toEventDetail, toEventSumm
 import type { EngineContext, SyncStore } from './engine.ts';
 import { accountCheck } from './rows.ts';
 
-export function eventOperations(context: EngineContext): Pick<SyncStore, 'listEvents' | 'getEvent'> {
+export function eventOperations(
+  context: EngineContext,
+): Pick<SyncStore, 'listEvents' | 'getEvent' | 'recentEvents'> {
   const { db } = context;
   const accountExists = accountCheck(context);
   const select = db.prepare<[string, string], EventRow>(
     'SELECT * FROM event WHERE username = ? AND event_id = ?',
+  );
+  // From the end of the index event_account.
+  const recent = db.prepare<[string, number, number], { eventId: string; event: string; createdAt: number }>(
+    `SELECT event_id AS eventId, event, created_at AS createdAt FROM event
+     WHERE username = ? AND created_at >= ? ORDER BY created_at DESC, seq DESC LIMIT ?`,
   );
   // Both halves by their index on event_seq.
   const targets = db.prepare<[number, number], TargetRow>(
@@ -57,6 +64,10 @@ export function eventOperations(context: EngineContext): Pick<SyncStore, 'listEv
       const row = select.get(username, eventId);
       if (row === undefined || !accountExists(username)) return null;
       return toEventDetail(row, targetsOf(row));
+    },
+
+    recentEvents(username, since, limit) {
+      return accountExists(username) ? recent.all(username, since, limit) : [];
     },
   };
 }
