@@ -74,14 +74,18 @@ async function readData(client: Client, type: string, options: PublishOptions, i
   return JSON.stringify(await readExample(client, type));
 }
 
-/** @throws {CommandError} when the catalogue has none */
-export async function readExample(client: Client, type: string): Promise<object> {
+/**
+ * @param advice - what to do when the catalogue has none
+ * @throws {CommandError} when it has none
+ */
+export async function readExample(
+  client: Client,
+  type: string,
+  advice = 'give the data with --data',
+): Promise<object> {
   const { example } = await client.request<EventTypeData>({ method: 'GET', path: ['event_type', type] });
   if (example !== null) return example;
-  throw new CommandError(
-    'failed',
-    `The catalogue has no example for ${harmless(type)}: publish it with \`posthorn publish --data\``,
-  );
+  throw new CommandError('failed', `The catalogue has no example for ${harmless(type)}: ${advice}`);
 }
 
 export function printPublished(io: Io, { event_id, deliveries, duplicate, deprecated }: PublishData): void {

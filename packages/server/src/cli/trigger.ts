@@ -34,7 +34,10 @@ export function triggerCommand(program: Command, io: Io): void {
     'posthorn trigger generated_video_failed --account alice --data video_id=v7 --data error.code=7',
   ).action(async (type: string, options: TriggerOptions) => {
     const client = createClient(options, io.env);
-    const data = withSettings(await readExample(client, type), options.data);
+    const data = withSettings(
+      await readExample(client, type, 'publish it with `posthorn publish --data`'),
+      options.data,
+    );
     const published = await client.request<PublishData>({
       method: 'POST',
       path: ['publish'],
