@@ -66,11 +66,6 @@ export class LiveEvents {
     this.#options = options;
   }
 
-  /** How many listen. */
-  get size(): number {
-    return this.#count;
-  }
-
   /**
    * Begins to listen: at what is accepted from now on, or after `position`.
    *
