@@ -214,7 +214,7 @@ export function listenSuite(start: () => Promise<ListenBench>): void {
     await publish(operator, username, ['later']);
   });
 
-  test('holds up no publish while somebody reads nothing, and tells him afterwards what he missed', async ({
+  test('holds up no publish while somebody reads nothing, and tells him when he missed something', async ({
     url,
   }, operator) => {
     const { username, key } = await createAccount(operator);
@@ -243,13 +243,18 @@ export function listenSuite(start: () => Promise<ListenBench>): void {
     await publish(operator, username, range(1, 600));
     await publish(operator, username, range(601, 1200));
     let missed = 0;
-    let last = '';
-    while (last !== 'e1200') {
+    const heard = new Set<string>();
+    while (!heard.has('e1200')) {
       const message = await stream.next();
       if (message?.event === 'missed') missed += 1;
-      else last = (JSON.parse(message?.data ?? '{}') as ReceivedWebhook).event_id;
+      else heard.add((JSON.parse(message?.data ?? '{}') as ReceivedWebhook).event_id);
     }
-    assert.equal(missed, 1);
+    // How much the operating system takes of what nobody reads is its own affair; a gap without a word is ours.
+    assert.equal(
+      missed > 0,
+      heard.size < 2 * events.length + 1200,
+      `${heard.size} heard, told ${missed} times`,
+    );
     stream.close();
   });
 

@@ -17,7 +17,8 @@ export interface LogDestination extends DestinationStream {
 
 /**
  * Gathers lines for some milliseconds and writes them together; what comes while a write is under way goes out in the
- * next. What was gathered is lost when the process is killed (SIGKILL), in no other case.
+ * next. What was gathered is lost when the process is killed (SIGKILL), in no other case. A process that exits without
+ * {@link LogDestination.close} may have its last lines out of order: a write that is under way then can't be waited for.
  */
 export function openLogDestination(fd: number): LogDestination {
   const file = pino.destination({ dest: fd, sync: false, maxLength: MAX_WAITING_BYTES });
