@@ -27,6 +27,41 @@ const FROM_SCRAPE = new Set(['job', 'instance']);
 const MISSING_PROMTOOL =
   findProgram('promtool') === null ? "promtool is missing: Debian's package prometheus has it" : null;
 
+/** Series of one process for two hours, a value a minute, in promtool's notation. */
+const WELL: Record<string, string> = {
+  up: '1x120',
+  'posthorn_info{role="all"}': '1x120',
+  posthorn_store_up: '1x120',
+  posthorn_queue_oldest_due_seconds: '1x120',
+  'posthorn_attempts_total{outcome="success"}': '0+600x120',
+  'posthorn_attempts_total{outcome="timeout"}': '0+6x120',
+  'posthorn_deliveries_ended_total{status="dead"}': '0x120',
+  'posthorn_http_requests_total{status="200"}': '0+600x120',
+  'posthorn_http_requests_total{status="503"}': '0+1x120',
+  'posthorn_store_failures_total{operation="publish"}': '0x60 1x60',
+  'posthorn_event_loop_delay_seconds{percentile="99"}': '0.01x120',
+  'posthorn_leases_lost_total{reason="stale"}': '0x120',
+};
+/** By alert: what is otherwise then. */
+const TROUBLE: Record<string, Record<string, string>> = {
+  PosthornQueueOld: { posthorn_queue_oldest_due_seconds: '1x100 90x20' },
+  PosthornNoWorker: { 'posthorn_info{role="all"}': '1x100', 'posthorn_info{role="api"}': '1x120' },
+  PosthornProcessDown: { up: '1x100 0x20' },
+  PosthornStoreUnavailable: { posthorn_store_up: '1x100 0x20' },
+  PosthornStoreFailing: { 'posthorn_store_failures_total{operation="publish"}': '0x100 0+2x20' },
+  PosthornDeadDeliveries: { 'posthorn_deliveries_ended_total{status="dead"}': '0x100 1x20' },
+  PosthornAttemptErrors: { 'posthorn_attempts_total{outcome="timeout"}': '0+300x120' },
+  PosthornApiErrors: { 'posthorn_http_requests_total{status="503"}': '0+30x120' },
+  PosthornEventLoopBusy: { 'posthorn_event_loop_delay_seconds{percentile="99"}': '0.01x100 0.2x20' },
+  PosthornLeasesLost: { 'posthorn_leases_lost_total{reason="stale"}': '0x80 0+1x40' },
+};
+
+/** What the scrape adds to a series. */
+function withScrape(series: string): string {
+  const own = 'job="posthorn",instance="one"';
+  return series.endsWith('}') ? `${series.slice(0, -1)},${own}}` : `${series}{${own}}`;
+}
+
 interface Panel {
   type: string;
   title: string;
@@ -275,6 +310,28 @@ describe('the alert rules', () => {
     if (skipsWithout(t, MISSING_PROMTOOL)) return;
     promtool('check', 'rules', '--lint-fatal', RULES);
     promtool('check', 'config', SCRAPES);
+  });
+
+  it('fire on what they are about, and are silent while all is well', async (t) => {
+    if (skipsWithout(t, MISSING_PROMTOOL)) return;
+    const tests = [null, ...Object.keys(TROUBLE)].map((alert) => ({
+      name: alert ?? 'all is well',
+      interval: '1m',
+      input_series: Object.entries({ ...WELL, ...(alert === null ? {} : TROUBLE[alert]) }).map(
+        ([series, values]) => ({ series: withScrape(series), values }),
+      ),
+      promql_expr_test: [
+        {
+          expr: 'count by (alertname) (ALERTS{alertstate="firing"})',
+          eval_time: '2h',
+          exp_samples: alert === null ? [] : [{ labels: `{alertname="${alert}"}`, value: 1 }],
+        },
+      ],
+    }));
+    assert.deepEqual(Object.keys(TROUBLE).toSorted(), rules.map(({ alert }) => alert).toSorted());
+    const path = join(folder.path, 'alerts.test.json');
+    await writeFile(path, JSON.stringify({ rule_files: [RULES], evaluation_interval: '1m', tests }));
+    promtool('test', 'rules', path);
   });
 
   it('would not be taken with a mistake in them', async (t) => {
