@@ -86,3 +86,16 @@ export function idFactory(): (prefix: IdPrefix, nowMs: number) => string {
 export function idFloor(prefix: IdPrefix, ms: number): string {
   return `${prefix}_${base32(Math.max(0, ms), 10)}`;
 }
+
+/**
+ * When an id was made, unix ms by the clock of who made it: see {@link idFactory}.
+ *
+ * @example
+ * idTimeMs('dlv_01kas4h3bq0000w3r8y0e6a1kd'); // 1763897576311
+ */
+export function idTimeMs(id: string): number {
+  const from = id.indexOf('_') + 1;
+  let ms = 0;
+  for (let i = from; i < from + 10; i++) ms = ms * 32 + ALPHABET.indexOf(id[i] as string);
+  return ms;
+}

@@ -199,6 +199,8 @@ export interface BatchInfo {
   requests: number;
   events: number;
   bytes: number;
+  /** Deliveries that were leased with it. */
+  leases: number;
   durationMs: number;
   /** Whether the store took it. */
   stored: boolean;
@@ -355,9 +357,11 @@ export class Publisher {
     }
     const startedAt = this.#clock.monotonic();
     let stored = false;
+    let leased = 0;
     try {
       const { results, leases, nextDueAt } = await this.#options.store.publish(events, this.#options.offer());
       stored = true;
+      leased = leases.length;
       if (results.length !== events.length) {
         throw new PosthornError(
           'internal',
@@ -382,6 +386,7 @@ export class Publisher {
       requests: batch.length,
       events: events.length,
       bytes,
+      leases: leased,
       durationMs: this.#clock.monotonic() - startedAt,
       stored,
       waitingEvents: this.#waitingEvents,

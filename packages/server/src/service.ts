@@ -228,11 +228,16 @@ async function wire(
     captureBytes: config.responseCaptureBytes,
     clock,
   });
-  const telemetry = createTelemetry({
-    queueDepth: () => store.queueDepth(),
-    dispatcherDepth: () => dispatcher.depth,
-    connections: () => requester.connections,
-  });
+  const telemetry = createTelemetry(
+    {
+      queueDepth: () => store.queueDepth(),
+      ping: () => store.ping(),
+      dispatcherDepth: () => dispatcher.depth,
+      connections: () => requester.connections,
+    },
+    { version, role: config.role, engine: database.engine },
+    clock,
+  );
   const dispatcher = new Dispatcher({
     store,
     requester,
@@ -254,6 +259,8 @@ async function wire(
       logAttempt(logger, report);
       onAttempt?.(report);
     },
+    onStoreCall: (call) => telemetry.onStoreCall(call),
+    onLeasesExpired: (count) => telemetry.onLeasesExpired(count),
     onError,
   });
   const janitor = new Janitor({

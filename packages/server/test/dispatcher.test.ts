@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { systemClock } from '../src/clock.ts';
-import { type AttemptReport, Dispatcher } from '../src/delivery/dispatcher.ts';
+import { idFactory, systemClock } from '../src/clock.ts';
+import { type AttemptReport, Dispatcher, type StoreCall } from '../src/delivery/dispatcher.ts';
 import { createRequester } from '../src/delivery/request.ts';
 import { bodySignature, standardSignature } from '../src/delivery/sign.ts';
 import { StoreClock } from '../src/delivery/store-clock.ts';
@@ -118,7 +118,7 @@ describe('an attempt', () => {
       });
     bench.accept(lease);
     await bench.answerNext(500);
-    const { attempt: _attempt, ...report } = bench.reports[0]!;
+    const { attempt: _attempt, waitedMs: _waitedMs, ...report } = bench.reports[0]!;
     assert.deepEqual(report, {
       username: 'alice',
       eventId: lease.event.eventId,
@@ -128,6 +128,60 @@ describe('an attempt', () => {
       next: 'cancelled',
       nextAttemptAt: null,
     });
+  });
+});
+
+describe('what telemetry is told', () => {
+  test('how long a delivery waited for its first attempt, and of no later or asked-for one', async () => {
+    const bench = new Bench();
+    bench.dispatcher.start();
+    const makeId = idFactory();
+    const leases = [{}, { attempts: 1 }, { manual: true }].map((changes, i) =>
+      bench.lease(`wh_${i}`, { deliveryId: makeId('dlv', bench.clock.now() - 1_500), ...changes }),
+    );
+    bench.accept(...leases);
+    for (const _ of leases) await bench.answerNext(200);
+    const waited = new Map(bench.reports.map(({ deliveryId, waitedMs }) => [deliveryId, waitedMs]));
+    assert.deepEqual(
+      leases.map(({ deliveryId }) => waited.get(deliveryId)),
+      [1_500, null, null],
+    );
+  });
+
+  test('every call that moves leases, and whether the store did it', async () => {
+    const calls: StoreCall[] = [];
+    const bench = new Bench({}, { onStoreCall: (call) => calls.push(call) });
+    bench.claim = () => Promise.reject(new Error('away'));
+    bench.dispatcher.start();
+    await bench.advance(0);
+    assert.deepEqual(calls.shift(), { operation: 'claim', items: 0, leases: 0, durationMs: 0, done: false });
+    const settle = bench.settle;
+    bench.settle = () => Promise.reject(new Error('away'));
+    bench.accept(bench.lease('wh_1'));
+    await bench.answerNext(200);
+    assert.deepEqual(calls.shift(), { operation: 'settle', items: 1, leases: 0, durationMs: 0, done: false });
+    bench.claim = () => Promise.resolve({ leases: [], nextDueAt: null });
+    bench.settle = async (batch) => ({ ...(await settle(batch)), leases: [bench.lease('wh_2')] });
+    await bench.advance(150);
+    const settled = calls.find(({ operation }) => operation === 'settle');
+    assert.partialDeepStrictEqual(settled, { operation: 'settle', items: 1, leases: 1, done: true });
+    bench.dispatcher.endpointChanged('wh_3');
+    bench.accept(bench.lease('wh_3'));
+    await bench.advance(0);
+    assert.ok(calls.some(({ operation, items }) => operation === 'release' && items === 1));
+  });
+
+  test('leases that are given back because too little of them is left', async () => {
+    let expired = 0;
+    const bench = new Bench({}, { onLeasesExpired: (count) => (expired += count) });
+    bench.dispatcher.start();
+    bench.dispatcher.accept(
+      { leases: [bench.lease('wh_1')], nextDueAt: null },
+      bench.clock.monotonic() - 85_000,
+    );
+    await bench.advance(0);
+    assert.equal(expired, 1);
+    assert.equal(bench.requests.length, 0);
   });
 });
 

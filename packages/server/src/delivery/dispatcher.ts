@@ -5,7 +5,7 @@
  * A held lease is `ready` → `running` → `settling`, and its slot is free again only when the store has taken the
  * settlement: so a store that is away stops the intake by itself.
  */
-import type { Clock } from '../clock.ts';
+import { type Clock, idTimeMs } from '../clock.ts';
 import { PosthornError } from '../errors.ts';
 import type { Attempt } from '../model.ts';
 import type {
@@ -78,8 +78,24 @@ export interface DispatcherOptions {
   };
   /** Told of every attempt once the store has judged its settlement. */
   onAttempt?: (report: AttemptReport) => void;
+  /** Told of every call that moves leases, when the store has answered it or failed. Must not throw. */
+  onStoreCall?: (call: StoreCall) => void;
+  /** Told of leases that were given back unattempted because too little of them was left. Must not throw. */
+  onLeasesExpired?: (count: number) => void;
   /** Told of what failed on our side; the dispatcher goes on. */
   onError?: (message: string, error: unknown) => void;
+}
+
+/** One call of the store that moves leases, for telemetry. */
+export interface StoreCall {
+  operation: 'claim' | 'settle' | 'release';
+  /** Attempts that were to be settled, or leases that were to be released; 0 for a claim. */
+  items: number;
+  /** New leases that it brought. */
+  leases: number;
+  durationMs: number;
+  /** Whether the store did it. */
+  done: boolean;
 }
 
 /** An attempt and what it led to. */
@@ -95,6 +111,11 @@ export interface AttemptReport {
   next: 'delivered' | 'pending' | 'dead' | 'cancelled' | 'stale';
   /** Unix ms by this process's clock, as `attempt.startedAt`; null unless `next` is `pending`. */
   nextAttemptAt: number | null;
+  /**
+   * Milliseconds from the delivery's making to this attempt's start, when it is the first one and nobody asked for it by
+   * hand; else null.
+   */
+  waitedMs: number | null;
 }
 
 interface EndpointChange {
@@ -139,6 +160,8 @@ export class Dispatcher {
   readonly #context: DeliverContext;
   readonly #onAttempt: (report: AttemptReport) => void;
   readonly #onError: (message: string, error: unknown) => void;
+  readonly #onStoreCall: (call: StoreCall) => void;
+  readonly #onLeasesExpired: (count: number) => void;
   readonly #lanes: Lanes<Held>;
   /** By delivery id. */
   readonly #held = new Map<string, Held>();
@@ -180,6 +203,8 @@ export class Dispatcher {
     this.#lanes = new Lanes(settings.laneLimit);
     this.#onAttempt = options.onAttempt ?? (() => {});
     this.#onError = guarded(options.onError ?? (() => {}));
+    this.#onStoreCall = options.onStoreCall ?? (() => {});
+    this.#onLeasesExpired = options.onLeasesExpired ?? (() => {});
     this.#context = {
       requester,
       open,
@@ -344,6 +369,7 @@ export class Dispatcher {
         expired.push(held);
       }
     }
+    if (expired.length > 0) this.#onLeasesExpired(expired.length);
     this.#giveBack(expired);
   }
 
@@ -391,6 +417,7 @@ export class Dispatcher {
     if (offer !== null) this.#nextClaimAt = Number.POSITIVE_INFINITY;
     try {
       const settled = await this.#store.settle(settlements, offer);
+      this.#tellCall('settle', batch.length, askedAtMs, settled);
       this.#settleFailures = 0;
       // Only one that was made alone tells that the refused one is gone.
       if (limit === 1) this.#batchLimit = MAX_SETTLE_BATCH;
@@ -398,6 +425,7 @@ export class Dispatcher {
       this.#takeNew(settled.leases, askedAtMs, (change) => change.count > changeCount);
       this.#noteDue(settled);
     } catch (error) {
+      this.#tellCall('settle', batch.length, askedAtMs, null);
       this.#nextClaimAt = Math.min(this.#nextClaimAt, dueAt);
       this.#settleFailed(batch, error);
     }
@@ -488,10 +516,35 @@ export class Dispatcher {
         attempt: settlement.attempt,
         next,
         nextAttemptAt: next === 'pending' ? dueAt : null,
+        waitedMs: this.#waitedMs(lease, settlement.attempt),
       });
     } catch (error) {
       this.#onError('the listener to attempts threw', error);
     }
+  }
+
+  /** The id tells when the delivery was made, by the store's clock. */
+  #waitedMs({ deliveryId }: Lease, { number, manual, startedAt }: Attempt): number | null {
+    if (number > 1 || manual) return null;
+    const startedByStore = startedAt - this.#clock.now() + this.#storeClock.now();
+    return Math.max(0, startedByStore - idTimeMs(deliveryId));
+  }
+
+  /** @param answer null when the store failed */
+  #tellCall(
+    operation: StoreCall['operation'],
+    items: number,
+    askedAtMs: number,
+    answer: Pick<Claimed, 'leases'> | null,
+  ): void {
+    const durationMs = this.#clock.monotonic() - askedAtMs;
+    this.#onStoreCall({
+      operation,
+      items,
+      leases: answer?.leases.length ?? 0,
+      durationMs,
+      done: answer !== null,
+    });
   }
 
   // ------------------------------------------------------------ claiming
@@ -542,10 +595,12 @@ export class Dispatcher {
     let nextPollMs = this.#pollMs;
     try {
       const claimed = await this.#store.claim(offer);
+      this.#tellCall('claim', 0, askedAtMs, claimed);
       this.#claimFailures = 0;
       this.#takeNew(claimed.leases, askedAtMs, (change) => change.count > changeCount);
       this.#noteDue(claimed);
     } catch (error) {
+      this.#tellCall('claim', 0, askedAtMs, null);
       this.#claimFailures += 1;
       nextPollMs = backoffMs(this.#claimFailures);
       this.#onError('due deliveries could not be claimed; trying again', error);
@@ -566,11 +621,14 @@ export class Dispatcher {
 
   async #release(leases: readonly LeaseRef[]): Promise<void> {
     this.#releasing += 1;
+    const askedAtMs = this.#clock.monotonic();
     try {
       await this.#store.release(
         leases.map(({ username, deliveryId, token }) => ({ username, deliveryId, token })),
       );
+      this.#tellCall('release', leases.length, askedAtMs, { leases: [] });
     } catch (error) {
+      this.#tellCall('release', leases.length, askedAtMs, null);
       this.#onError(
         `${leases.length} leases could not be given back; their deliveries wait until they end`,
         error,

@@ -13,6 +13,7 @@ import { endpointOperations } from './endpoints.ts';
 import type { EngineContext, Notice } from './engine.ts';
 import { eventTypeOperations } from './event-types.ts';
 import { eventOperations } from './events.ts';
+import { withDiskMemory } from './full-disk.ts';
 import { keyOperations } from './keys.ts';
 import { withoutLostLeases } from './lost-leases.ts';
 import { metaOperations } from './meta.ts';
@@ -95,6 +96,18 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
     notify: (sql, notice) => notices.notify(sql, notice),
   };
   const queue = queueOperations(context);
+  const leasing = withoutLostLeases(
+    { ...publishOperations(context), ...queue },
+    {
+      ...context,
+      clock,
+      onFreed: (count) =>
+        onError(
+          `${count} deliveries that were leased by calls without an answer are due again`,
+          unavailable('connections to the database were lost while it answered'),
+        ),
+    },
+  );
   const operations: Omit<Store, 'close' | 'as'> & { audited: ReturnType<typeof auditedCall> } = {
     ...metaOperations(context),
     ...accountOperations(context),
@@ -105,18 +118,8 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
     ...eventTypeOperations(context),
     ...endpointOperations(context),
     ...queue,
-    ...withoutLostLeases(
-      { ...publishOperations(context), ...queue },
-      {
-        ...context,
-        clock,
-        onFreed: (count) =>
-          onError(
-            `${count} deliveries that were leased by calls without an answer are due again`,
-            unavailable('connections to the database were lost while it answered'),
-          ),
-      },
-    ),
+    ...leasing,
+    ...withDiskMemory({ ...leasing, ping: () => node.beat(pool) }, clock),
     ...replayOperations(context),
     ...deliveryOperations(context),
     ...eventOperations(context),
@@ -125,7 +128,6 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
     ...encryptionKeyOperations(context),
     ...auditOperations(context),
     audited: auditedCall(context),
-    ping: () => node.beat(pool),
   };
 
   const {

@@ -7,6 +7,7 @@ import { receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { type PosthornError, unavailable } from '../../errors.ts';
 import type { AuditActor } from '../../model.ts';
 import { databaseGuard, openDatabase, toPosthornError } from './database.ts';
+import { checkRoom } from './disk-room.ts';
 import { createEngine, type SyncStore } from './engine.ts';
 import { logKeeper } from './log-copy.ts';
 import type { ThreadData } from './thread-data.ts';
@@ -62,7 +63,10 @@ function serve({ path, role, port, copies }: ThreadData): void {
 
   function run(call: Call): unknown {
     nowMs = call.now;
-    if (call.name === 'ping') return null;
+    if (call.name === 'ping') {
+      checkRoom(path);
+      return null;
+    }
     try {
       if (call.by !== undefined) return engine.audited(call.by, call.name, call.args);
       const operation = engine[call.name as keyof SyncStore] as (...args: unknown[]) => unknown;
