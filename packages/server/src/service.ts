@@ -150,7 +150,7 @@ export async function createParts(config: Config, options: PartsOptions): Promis
 
 /** The engine's code is loaded here: nobody needs both. */
 async function openStore(
-  { database, databasePoolSize: poolSize }: Config,
+  { database, databasePoolSize: poolSize, role }: Config,
   { logger, clock, onFatal }: PartsOptions,
   onNotice: (notice: Notice) => void,
 ): Promise<Store> {
@@ -163,6 +163,7 @@ async function openStore(
     url: database.url,
     poolSize,
     clock,
+    delivers: role !== 'api',
     onNotice,
     onError: (message, err) => logger.error({ err }, message),
   });

@@ -268,6 +268,14 @@ describe('the offer', () => {
     assert.deepEqual(bench.dispatcher.offer(), { limit: 4, laneLimit: 2, leaseMs: 90_000 });
   });
 
+  test('holds a reserve of a shared store for as long as nobody else leases from it', () => {
+    const bench = started({ laneLimit: 2, inFlightLimit: 2, sharedStore: true });
+    bench.isSoleDeliverer = true;
+    assert.deepEqual(bench.dispatcher.offer(), { limit: 2, laneLimit: 12, leaseMs: 90_000 });
+    bench.isSoleDeliverer = false;
+    assert.deepEqual(bench.dispatcher.offer(), { limit: 4, laneLimit: 2, leaseMs: 90_000 });
+  });
+
   test('stands neither before the start nor after the stop', async () => {
     const bench = new Bench();
     assert.equal(bench.dispatcher.offer(), null);

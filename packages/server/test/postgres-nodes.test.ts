@@ -47,6 +47,7 @@ describe('a node on PostgreSQL', () => {
       lifeline: cable,
       pool: cable,
       clock,
+      delivers: true,
       onTakenForDead: () => told.push('taken for dead'),
       onFreed: (leases) => told.push(`freed ${leases}`),
       onError: (message) => told.push(message),
@@ -107,6 +108,30 @@ describe('a node on PostgreSQL', () => {
       );
     }
     assert.deepEqual(told, []);
+  });
+
+  it('is the only deliverer for as long as no other that delivers is alive, and two seconds beyond its last beat', async () => {
+    assert.equal(node.isSoleDeliverer(), false, 'nothing was heard yet');
+    await pool.query("INSERT INTO posthorn.node (name, delivers) VALUES ('api', false)");
+    await pool.query(
+      "INSERT INTO posthorn.node (name, seen_at) VALUES ('dead', clock_timestamp() - interval '11 seconds')",
+    );
+    await beats(1);
+    assert.equal(node.isSoleDeliverer(), true);
+
+    await pool.query("INSERT INTO posthorn.node (name) VALUES ('worker')");
+    await beats(1);
+    assert.equal(node.isSoleDeliverer(), false);
+    await pool.query("DELETE FROM posthorn.node WHERE name = 'worker'");
+    await beats(1);
+    assert.equal(node.isSoleDeliverer(), true);
+
+    isCutOff = true;
+    await beats(1);
+    assert.equal(node.isSoleDeliverer(), true);
+    await beats(1);
+    assert.equal(node.isSoleDeliverer(), false);
+    isCutOff = false;
   });
 
   it('whose row is gone registers anew, under another id, and tells so', async () => {

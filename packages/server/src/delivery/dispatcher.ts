@@ -64,9 +64,9 @@ export interface DispatcherOptions {
     /** Attempts of one endpoint at once. */
     laneLimit: number;
     /**
-     * Other processes deliver from the same store. What all of them hold of an endpoint together is then bounded by
-     * `laneLimit`, which only the store can count, and its clock is a database's. Default false: this process alone,
-     * which may hold more than it runs, and by whose clock the store goes.
+     * Other processes may deliver from the same store, whose clock is a database's. While one does, what all hold of an
+     * endpoint together is bounded by `laneLimit`, which only the store can count; alone, a process may hold more than
+     * it runs. Default false: the store goes by this process's clock.
      */
     sharedStore?: boolean;
     /** Attempts at once in all. */
@@ -231,8 +231,9 @@ export class Dispatcher {
     const { laneLimit, inFlightLimit, sharedStore } = this.#settings;
     const held = this.#held.size;
     if (this.#phase !== 'running') return null;
-    // Shared, no more than may run: what this process holds in reserve another could run beside what runs here.
-    if (sharedStore === true) return offerOf(HELD_SHARE * inFlightLimit - held, laneLimit);
+    // Beside others no more than may run: what this process holds in reserve they could run beside what runs here.
+    if (sharedStore === true && !this.#store.isSoleDeliverer())
+      return offerOf(HELD_SHARE * inFlightLimit - held, laneLimit);
     if (this.#heldBodyLength > LITTLE_BODY_LENGTH) {
       return offerOf(HELD_SHARE * inFlightLimit - held, HELD_SHARE * laneLimit);
     }

@@ -258,6 +258,11 @@ export interface Store {
 
   /** Resolves when the store can commit now; rejects with `unavailable` and the cause. Writes nothing that stays. */
   ping(): Promise<void>;
+  /**
+   * Whether no other process can be leasing deliveries now, as far as is known: what another began in the last two
+   * seconds may be missing. Asks nobody.
+   */
+  isSoleDeliverer(): boolean;
 
   /**
    * Frees the leases whose holders can't be alive any more: on an engine that only one process can open, all of

@@ -74,6 +74,8 @@ export class Bench {
   readonly released: LeaseRef[] = [];
   readonly reports: AttemptReport[] = [];
   readonly errors: string[] = [];
+  /** What the store says of others that lease from it. */
+  isSoleDeliverer = false;
   /** Replaced by tests that make the store slow or let it fail. */
   settle: (batch: readonly Settlement[]) => ReturnType<Store['settle']> = (batch) =>
     Promise.resolve({
@@ -101,6 +103,7 @@ export class Bench {
       close: () => Promise.resolve(),
     };
     const operations: Partial<Store> = {
+      isSoleDeliverer: () => this.isSoleDeliverer,
       claim: (offer) => {
         this.claims.push(offer);
         return this.claim();

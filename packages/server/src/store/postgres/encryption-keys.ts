@@ -12,9 +12,7 @@ import {
 } from '../encryption-keys.ts';
 import type { EncryptionKeys, Resealing } from '../store.ts';
 import type { EngineContext, Operations, Sql } from './engine.ts';
-
-/** A node that wasn't heard for so long is freed of what it held, see `free_dead_nodes`. */
-const NODE_IS_ALIVE = `seen_at >= clock_timestamp() - interval '10 seconds'`;
+import { NODE_IS_ALIVE } from './nodes.ts';
 
 /** What a node that starts tells and what is activated come one after the other: none sees half of the other. */
 export async function lockEncryptionKeys(sql: Sql): Promise<void> {

@@ -37,6 +37,8 @@ export interface PostgresStoreOptions {
   clock?: Clock;
   /** Connections at most, beside one that listens; default 10. */
   poolSize?: number;
+  /** Whether this process leases deliveries; default true. */
+  delivers?: boolean;
   /** What other nodes tell: something is due, an endpoint or the catalogue was changed. Some may be lost. */
   onNotice?: (notice: Notice) => void;
   /** Troubles that no caller hears of otherwise. */
@@ -54,13 +56,21 @@ export interface PostgresStoreOptions {
  *   it), `invalid_parameter` when the URL isn't one
  */
 export async function openPostgresStore(options: PostgresStoreOptions): Promise<Store> {
-  const { url, clock = systemClock, poolSize, onNotice = () => {}, onError = () => {} } = options;
+  const {
+    url,
+    clock = systemClock,
+    poolSize,
+    delivers = true,
+    onNotice = () => {},
+    onError = () => {},
+  } = options;
   const pool = new PostgresPool({ url, poolSize, clock, onError });
   const notices = new Notices({ pool, clock, nodeId: () => node.id, onNotice });
   const node = new NodeRegistration({
     lifeline: notices,
     pool,
     clock,
+    delivers,
     onTakenForDead: () =>
       onError(
         'this node was taken for dead, and what it had in flight was given to others',
@@ -108,7 +118,9 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
         ),
     },
   );
-  const operations: Omit<Store, 'close' | 'as'> & { audited: ReturnType<typeof auditedCall> } = {
+  const operations: Omit<Store, 'close' | 'as' | 'isSoleDeliverer'> & {
+    audited: ReturnType<typeof auditedCall>;
+  } = {
     ...metaOperations(context),
     ...accountOperations(context),
     ...keyOperations(context),
@@ -145,6 +157,7 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
   return {
     ...guarded,
     as: (by) => operationsOver((name, args) => audited(by, name, args)),
+    isSoleDeliverer: () => node.isSoleDeliverer(),
     close() {
       closing ??= closeInOrder();
       return closing;

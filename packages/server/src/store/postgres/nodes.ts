@@ -4,6 +4,14 @@ import { PosthornError } from '../../errors.ts';
 import type { Sql } from './engine.ts';
 
 const BEAT_MS = 1000;
+/**
+ * For how long after a beat was sent this node goes by what it said about others: a beat and the time that it may take.
+ * So a node that joins is known here two seconds later at most, and a node that can't beat takes itself for one of many.
+ */
+const BELIEVE_MS = 2000;
+/** A condition on a row of `node`: it was heard lately, see `free_dead_nodes`. */
+export const NODE_IS_ALIVE = `seen_at >= clock_timestamp() - interval '10 seconds'`;
+const OTHER_DELIVERS = `EXISTS (SELECT 1 FROM posthorn.node o WHERE o.node_id <> $1 AND o.delivers AND o.${NODE_IS_ALIVE})`;
 /** Leases of dead nodes are looked for at every so many beats. */
 const BEATS_A_SWEEP = 5;
 /**
@@ -17,7 +25,9 @@ export interface NodeRegistrationOptions {
   lifeline: Sql;
   /** For the rest. */
   pool: Sql;
-  clock: Pick<Clock, 'timer'>;
+  clock: Pick<Clock, 'monotonic' | 'timer'>;
+  /** Whether this process leases deliveries. */
+  delivers: boolean;
   /** The others took this process for dead and freed what it held: it was stopped, or cut off, for ten seconds. */
   onTakenForDead: () => void;
   /** Leases of nodes that died were freed, so something is due. */
@@ -34,6 +44,8 @@ export class NodeRegistration {
   #id = 0;
   #registering: Promise<void> | null = null;
   #steadyBeats = 0;
+  /** Monotonic ms. */
+  #soleUntil = Number.NEGATIVE_INFINITY;
   #round: Promise<void> = Promise.resolve();
   #cancelTimer: () => void = () => {};
   #isClosed = false;
@@ -46,6 +58,11 @@ export class NodeRegistration {
     return this.#id;
   }
 
+  /** Whether no other living node leases deliveries, as far as this one has heard in the last two seconds. */
+  isSoleDeliverer(): boolean {
+    return this.#options.clock.monotonic() < this.#soleUntil;
+  }
+
   /** Registers and begins to tell of itself. */
   async start(): Promise<void> {
     await this.#register(this.#options.pool);
@@ -55,11 +72,15 @@ export class NodeRegistration {
   /** Tells once that this process is alive: a write that commits. */
   async beat(sql: Sql): Promise<void> {
     const id = this.#id;
-    const seen = await sql.query(
-      'UPDATE posthorn.node SET seen_at = clock_timestamp() WHERE node_id = $1 RETURNING node_id',
+    const sentAt = this.#options.clock.monotonic();
+    const [seen] = await sql.query<{ shared: boolean }>(
+      `UPDATE posthorn.node SET seen_at = clock_timestamp() WHERE node_id = $1 RETURNING ${OTHER_DELIVERS} AS shared`,
       [id],
     );
-    if (seen.length > 0) return;
+    if (seen !== undefined) {
+      this.#soleUntil = seen.shared ? Number.NEGATIVE_INFINITY : sentAt + BELIEVE_MS;
+      return;
+    }
     // Two beats may find the row gone: one registers for both.
     if (id !== this.#id) return;
     await (this.#registering ??= this.#register(sql).finally(() => {
@@ -79,8 +100,8 @@ export class NodeRegistration {
 
   async #register(sql: Sql): Promise<void> {
     const [row] = await sql.query<{ node_id: number }>(
-      'INSERT INTO posthorn.node (name) VALUES ($1) RETURNING node_id',
-      [`${hostname()}:${process.pid}`],
+      'INSERT INTO posthorn.node (name, delivers) VALUES ($1, $2) RETURNING node_id',
+      [`${hostname()}:${process.pid}`, this.#options.delivers],
     );
     const isFirst = this.#id === 0;
     this.#id = row?.node_id ?? 0;

@@ -22,7 +22,7 @@ import { rememberSubscribers, type Subscribers } from './subscribers.ts';
 
 /** The contract's operations as they run inside the store's thread: at once, within an open transaction. */
 export type SyncStore = {
-  [Name in Exclude<keyof Store, 'as' | 'close' | 'ping'>]: (
+  [Name in Exclude<keyof Store, 'as' | 'close' | 'isSoleDeliverer' | 'ping'>]: (
     ...args: Parameters<Store[Name]>
   ) => Awaited<ReturnType<Store[Name]>>;
 };

@@ -214,7 +214,7 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
       (ON_READER.has(name as OperationName) ? reader : writer).call(name, args, clock.now());
     const operations = Object.fromEntries(
       Object.keys(OPERATIONS).map((name) => [name, (...args: unknown[]) => call(name, args)]),
-    ) as unknown as Omit<Store, 'as' | 'ping' | 'close'>;
+    ) as unknown as Omit<Store, 'as' | 'ping' | 'close' | 'isSoleDeliverer'>;
     const createReplay = async (request: unknown, by?: AuditActor): Promise<Replay | null> => {
       const found = await reader.call('countReplay', [request], clock.now());
       return (await writer.call('createReplay', [request, found], clock.now(), by)) as Replay | null;
@@ -226,6 +226,8 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
         operationsOver((name, args) =>
           name === 'createReplay' ? createReplay(args[0], by) : writer.call(name, args, clock.now(), by),
         ),
+      // The lock on the file keeps others out.
+      isSoleDeliverer: () => true,
       ping: async () => void (await call('ping', [])),
       async close() {
         await Promise.all([reader.close(), copier.close()]);
