@@ -241,10 +241,10 @@ describe('the offer', () => {
       limits.push([offer.limit, offer.laneLimit]);
       bench.accept(bench.lease('wh_1'));
     }
-    // Of a lane six times what runs while less is held than may run in all, then twice that.
+    // Of a lane twelve times what runs while less is held than may run in all, then twice that.
     assert.deepEqual(limits, [
-      [2, 12],
-      [2, 12],
+      [2, 24],
+      [2, 24],
       [2, 4],
       [2, 4],
       [2, 4],
@@ -260,7 +260,7 @@ describe('the offer', () => {
     bench.accept({ ...lease, event: { ...lease.event, body: 'x'.repeat(16 * 1024 * 1024 + 1) } });
     assert.deepEqual(bench.dispatcher.offer(), { limit: 3, laneLimit: 4, leaseMs: 90_000 });
     await bench.answerNext();
-    assert.deepEqual(bench.dispatcher.offer(), { limit: 2, laneLimit: 12, leaseMs: 90_000 });
+    assert.deepEqual(bench.dispatcher.offer(), { limit: 2, laneLimit: 24, leaseMs: 90_000 });
   });
 
   test("holds nothing of a lane in reserve where others share the store: each's reserve would run beside the other's", () => {
@@ -271,7 +271,7 @@ describe('the offer', () => {
   test('holds a reserve of a shared store for as long as nobody else leases from it', () => {
     const bench = started({ laneLimit: 2, inFlightLimit: 2, sharedStore: true });
     bench.isSoleDeliverer = true;
-    assert.deepEqual(bench.dispatcher.offer(), { limit: 2, laneLimit: 12, leaseMs: 90_000 });
+    assert.deepEqual(bench.dispatcher.offer(), { limit: 2, laneLimit: 24, leaseMs: 90_000 });
     bench.isSoleDeliverer = false;
     assert.deepEqual(bench.dispatcher.offer(), { limit: 4, laneLimit: 2, leaseMs: 90_000 });
   });

@@ -26,7 +26,7 @@ import { StoreClock } from './store-clock.ts';
 const LEASE_MS = 90_000;
 /** What must be left of a lease beside the attempt's time limit, to settle it before it ends. */
 const LEASE_MARGIN_MS = 5_000;
-const MAX_SETTLE_BATCH = 200;
+const MAX_SETTLE_BATCH = 400;
 /** Settle calls at once: while one is being committed, the next one's way to the store costs no time. */
 const MAX_SETTLE_CALLS = 2;
 /** A further call costs a share of a commit, so it is made for this many at least; fewer wait for the call before. */
@@ -34,7 +34,7 @@ const MIN_FURTHER_BATCH = 50;
 /** What is held of a lane, in parts of what may run: its next work is at hand while the last is being written. */
 const HELD_SHARE = 2;
 /** As {@link HELD_SHARE}, while the process holds little: a few lanes must keep it as busy as many do. */
-const WIDE_HELD_SHARE = 6;
+const WIDE_HELD_SHARE = 12;
 /** Event bodies held, in characters, beyond which it isn't little any more. */
 const LITTLE_BODY_LENGTH = 16 * 1024 * 1024;
 const BACKOFF_MIN_MS = 100;
