@@ -1,4 +1,4 @@
-/** Builds `packages/server/dist`: the compiled sources and the migrations, which the compiler knows nothing of. */
+/** Builds `packages/server/dist`: the compiled sources, the migrations, which the compiler knows nothing of, and the dashboard's page. */
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -25,3 +25,13 @@ for (const folder of migrations) {
   }
   cpSync(from, join(server, 'dist', folder), { recursive: true });
 }
+
+// In a process of its own: its plugins are the page's dependencies, and it takes the page's folder for the current one.
+const dashboard = join(root, 'packages/dashboard');
+const page = spawnSync(
+  process.execPath,
+  [join(root, 'node_modules/vite/bin/vite.js'), 'build', '--logLevel', 'warn'],
+  { cwd: dashboard, stdio: 'inherit' },
+);
+if (page.error !== undefined) throw page.error;
+if (page.status !== 0) process.exit(page.status ?? 1);

@@ -1,0 +1,148 @@
+/** The API's records as the page reads them (docs at /docs; names and units are the API's own). Times are unix seconds. */
+
+export type Scope = 'account' | 'publish' | 'operator';
+
+export interface SessionInfo {
+  role: 'operator' | 'account';
+  /** The account; null for operators. */
+  username: string | null;
+  scopes: Scope[];
+  expires_at: number;
+  via: 'api_key' | 'portal_link';
+}
+
+export interface Account {
+  username: string;
+  status: 'active' | 'suspended';
+  metadata: Record<string, unknown> | null;
+  endpoints: number;
+  created_at: number;
+}
+
+export interface EventType {
+  name: string;
+  category: string;
+  description: string;
+  schema: Record<string, unknown>;
+  example: Record<string, unknown> | null;
+  deprecated: boolean;
+  built_in: boolean;
+}
+
+export type EndpointStatus = 'enabled' | 'disabled';
+
+export interface Endpoint {
+  endpoint_id: string;
+  url: string;
+  secret: string;
+  status: EndpointStatus;
+  events: string[];
+  username: string;
+  created_at: number;
+  description?: string;
+  metadata?: Record<string, unknown>;
+  headers?: Record<string, string>;
+  rate_limit_per_second?: number;
+  timeout_seconds?: number;
+  disabled_reason?: string;
+  previous_secret_expires_at?: number;
+}
+
+export interface EndpointHealth {
+  endpoint_id: string;
+  failing_since: number | null;
+  consecutive_failures: number;
+  last_success_at: number | null;
+  last_failure: { at: number; outcome: Outcome; http_status: number | null; error: string | null } | null;
+}
+
+export const DELIVERY_STATUSES = ['pending', 'delivered', 'dead', 'cancelled'] as const;
+export type DeliveryStatus = (typeof DELIVERY_STATUSES)[number];
+
+export interface Delivery {
+  delivery_id: string;
+  event_id: string;
+  event: string;
+  endpoint_id: string;
+  status: DeliveryStatus;
+  status_reason: string | null;
+  attempts: number;
+  created_at: number;
+  next_attempt_at: number | null;
+  completed_at: number | null;
+}
+
+export type Outcome =
+  | 'success'
+  | 'http_error'
+  | 'timeout'
+  | 'dns_error'
+  | 'connect_error'
+  | 'tls_error'
+  | 'reset'
+  | 'protocol_error'
+  | 'blocked_address';
+
+export interface Attempt {
+  number: number;
+  started_at: number;
+  duration_ms: number;
+  outcome: Outcome;
+  http_status: number | null;
+  error: string | null;
+  response: { headers: Record<string, string>; body: string | null; truncated: boolean } | null;
+  manual: boolean;
+}
+
+export interface DeliveryDetail extends Delivery {
+  url: string;
+  request: { headers: Record<string, string>; body: string };
+  attempt_log: Attempt[];
+}
+
+export interface EventSummary {
+  event_id: string;
+  event: string;
+  timestamp: number;
+  created_at: number;
+  deliveries: { pending: number; delivered: number; dead: number; cancelled: number };
+  note: string | null;
+}
+
+export interface EventDetail extends EventSummary {
+  data: Record<string, unknown>;
+  targets: {
+    endpoint_id: string;
+    delivery_id?: string;
+    status: DeliveryStatus | 'skipped';
+    reason: string | null;
+  }[];
+}
+
+export type ReplayKind = 'failed' | 'missing' | 'all';
+
+export interface Replay {
+  replay_id: string;
+  /** Only in the list. */
+  endpoint_id?: string;
+  status: 'running' | 'done' | 'cancelled';
+  matched: number;
+  done: number;
+  /** Only in the list. */
+  created_at?: number;
+}
+
+export interface StatsMeasures {
+  delivered: number;
+  failed_attempts: number;
+  dead: number;
+  p50_ms: number | null;
+  p95_ms: number | null;
+}
+
+export interface Stats {
+  /** Oldest first; intervals without attempts are left out. */
+  series: ({ at: number; key?: string } & StatsMeasures)[];
+  totals: StatsMeasures;
+  groups?: ({ key: string } & StatsMeasures)[];
+}
