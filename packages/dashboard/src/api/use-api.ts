@@ -72,13 +72,14 @@ export function useApiQuery<T>(path: string, options: ApiQueryOptions<T> = {}): 
  * A change, after which everything of the account is read again: a change of one thing shows in many (a retried
  * delivery in lists, counts and its event).
  *
+ * @param onDone - awaited before that, so that a page that it leaves doesn't look for what was deleted
  * @example
  * const remove = useApiMutation<void>((api) => api.send('DELETE', `/v2/endpoint/${id}`));
  * remove.mutate();
  */
 export function useApiMutation<Input, Output = unknown>(
   change: (api: Api, input: Input) => Promise<Output>,
-  onDone?: (output: Output, input: Input) => void,
+  onDone?: (output: Output, input: Input) => unknown,
 ): UseMutationResult<Output, ApiError, Input> {
   const api = useApi();
   const client = useQueryClient();
