@@ -22,7 +22,7 @@ interface DataTableProps<Row> {
   columns: readonly Column<Row>[];
   rows: readonly Row[];
   rowKey(row: Row): string;
-  /** Rows that are new since the last look are lit up for a moment. */
+  /** Rows that came by themselves: lit up for a moment when they appear. */
   isFresh?(row: Row): boolean;
   /** While the next page loads the old one stays, dimmed: nothing jumps. */
   stale?: boolean;
@@ -62,10 +62,7 @@ export function DataTable<Row>({
           {rows.map((row) => (
             <tr
               key={rowKey(row)}
-              className={cx(
-                'border-line hover:bg-hover border-b last:border-b-0',
-                isFresh?.(row) && 'bg-link-ground',
-              )}
+              className={cx('border-line hover:bg-hover border-b last:border-b-0', isFresh?.(row) && 'fresh')}
             >
               {columns.map((column) => (
                 <td
