@@ -24,20 +24,25 @@ export function PageHeader({ title, beside, children, actions, back, mono = fals
     <header className="mb-5">
       {back !== undefined && <div className="mb-1.5">{back}</div>}
       <div className="flex flex-wrap items-start justify-between gap-x-4 gap-y-2">
-        <div className="flex min-w-0 flex-wrap items-center gap-x-3 gap-y-1">
-          <h1
-            className={cx(
-              'min-w-0 break-all',
-              mono ? 'font-mono text-base font-semibold' : 'text-xl font-semibold tracking-tight',
-            )}
-          >
-            {title}
-          </h1>
-          {beside}
+        <div className="min-w-0 flex-auto basis-80">
+          <div className="flex min-w-0 flex-wrap items-center gap-x-3 gap-y-1">
+            <h1
+              className={cx(
+                'min-w-0 break-all',
+                mono
+                  ? 'line-clamp-3 font-mono text-base font-semibold'
+                  : 'text-xl font-semibold tracking-tight',
+              )}
+              title={mono ? title : undefined}
+            >
+              {title}
+            </h1>
+            {beside}
+          </div>
+          {children !== undefined && <div className="text-soft mt-1 max-w-3xl break-words">{children}</div>}
         </div>
         {actions !== undefined && <div className="flex flex-wrap items-center gap-2">{actions}</div>}
       </div>
-      {children !== undefined && <div className="text-soft mt-1 max-w-3xl">{children}</div>}
     </header>
   );
 }

@@ -47,7 +47,7 @@ export function DeliveryTable(props: DeliveryTableProps) {
     { header: 'Status', className: 'w-0', cell: (delivery) => <DeliveryState delivery={delivery} /> },
     {
       header: 'Event',
-      className: 'md:max-w-0 md:w-2/5',
+      className: 'md:max-w-0 md:w-1/2',
       cell: (delivery) => (
         <TextLink
           to="/deliveries/$deliveryId"
@@ -61,7 +61,7 @@ export function DeliveryTable(props: DeliveryTableProps) {
     },
     {
       header: 'Endpoint',
-      className: 'md:max-w-0 md:w-3/5',
+      className: 'md:max-w-0 md:w-1/2',
       cell: (delivery) => (
         <span
           className="text-soft block truncate font-mono text-[0.8125rem]"
