@@ -138,6 +138,14 @@ function withIntegers(value: unknown, schema: TSchema): unknown {
   return out;
 }
 
+/** No id, name or cursor holds U+0000, and PostgreSQL takes none in a text: said here, with the parameter's name. */
+function refuseNul(parameters: Record<string, unknown>): void {
+  for (const [name, value] of Object.entries(parameters)) {
+    if (typeof value === 'string' && value.includes('\0'))
+      throw invalid(name, `${name} must not hold U+0000`);
+  }
+}
+
 function compile(schema: TSchema): ReturnType<typeof ajv.compile> {
   let check = compiled.get(schema);
   if (check === undefined) {
@@ -158,7 +166,10 @@ export function compileCheck<S extends TSchema>(schema: S, part: RequestPart): C
   return (value) => {
     check ??= compile(schema);
     const candidate = part === 'query' ? withIntegers(value, schema) : value;
-    if (check(candidate)) return candidate as Static<S>;
+    if (check(candidate)) {
+      if (part !== 'body') refuseNul(candidate as Record<string, unknown>);
+      return candidate as Static<S>;
+    }
     throw explain(check.errors?.[0] as ErrorObject, part);
   };
 }

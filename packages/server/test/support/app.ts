@@ -50,6 +50,8 @@ export interface TestAppOptions {
   metrics?: ApiDeps['metrics'];
   ready?: ApiDeps['ready'];
   surface?: NonNullable<ApiDeps['surface']>;
+  /** The store to work on; one of SQLite in a temporary folder by default. Closed with the app. */
+  openStore?: () => Promise<Store>;
   /** Stands between the API and the real store, to make it fail. */
   wrapStore?: (store: Store) => Store;
 }
@@ -133,7 +135,8 @@ function routeAt(routes: readonly ApiRoute[], method: string, path: string): Api
 export async function testApp(options: TestAppOptions = {}): Promise<TestApp> {
   const dir = await tempDir();
   const clock = new ManualClock();
-  const realStore = await openSqliteStore({ path: join(dir.path, 'posthorn.db'), clock });
+  const realStore = await (options.openStore?.() ??
+    openSqliteStore({ path: join(dir.path, 'posthorn.db'), clock }));
   const store = options.wrapStore?.(realStore) ?? realStore;
   const catalogue = new Catalogue(store);
   await catalogue.load();
