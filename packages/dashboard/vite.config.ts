@@ -9,8 +9,10 @@ const server = process.env.POSTHORN_DEV_SERVER ?? 'http://127.0.0.1:8080';
 const OF_THE_SERVER =
   '^/(v1|v2|open|dashboard|docs|healthz|readyz|openapi.json|metrics|test-receiver)(/|$|\\?)';
 
-export default defineConfig({
+export default defineConfig(({ command }) => ({
   root: import.meta.dirname,
+  // Relative: the server says in index.html under which prefix it stands.
+  base: command === 'build' ? './' : '/',
   plugins: [react(), tailwindcss()],
   build: {
     outDir: '../server/dist/dashboard',
@@ -27,4 +29,4 @@ export default defineConfig({
     host: '127.0.0.1',
     proxy: { [OF_THE_SERVER]: { target: server } },
   },
-});
+}));

@@ -9,6 +9,7 @@ import {
 
 import { Shell } from './layout/shell.tsx';
 import { NotFound, PageError, PageLoading } from './layout/states.tsx';
+import { BASE } from './lib/base.ts';
 import { parseSearch, stringifySearch, texts } from './lib/search.ts';
 
 const root = createRootRoute({
@@ -171,6 +172,7 @@ export const router = createRouter({
       system,
     ]),
   ]),
+  basepath: BASE === '' ? '/' : BASE,
   parseSearch,
   stringifySearch,
   defaultPreload: 'intent',

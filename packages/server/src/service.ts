@@ -1,5 +1,6 @@
 /** Wires the parts to a running service, starts them and stops them in order. The only room that sees the configuration. */
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { buildApp } from './api/app.ts';
@@ -58,6 +59,11 @@ const REPLAY_POLL_MS = 1_000;
 const SHARED_CONCURRENT_BATCHES = 4;
 /** A batch that takes so long mostly waits. */
 const SHARED_JOIN_AFTER_MS = 10;
+/** What the build makes of `packages/dashboard`: beside this file as it is published, or where a checkout has it. */
+const PAGE_FOLDER = join(
+  import.meta.dirname,
+  import.meta.url.endsWith('.ts') ? '../dist/dashboard' : 'dashboard',
+);
 /** Where `posthorn.publish` finds the largest sealed body. */
 const MAX_BODY_META = 'max_body_bytes';
 
@@ -350,6 +356,7 @@ async function wire(
       if (!isReady) throw new Error('the service is starting');
     },
     surface: hasApi ? 'all' : 'health',
+    pageFolder: PAGE_FOLDER,
     onRequestDone: (outcome) => telemetry.onRequestDone(outcome),
   });
 

@@ -120,6 +120,8 @@ describe('the package', () => {
       'dist/store/sqlite/thread.js',
       'dist/store/sqlite/migrations/0001_initial.sql',
       'dist/store/postgres/migrations/0001_tables.sql',
+      'dist/dashboard/index.html',
+      'dist/dashboard/theme.js',
     ]) {
       assert.ok(paths.includes(needed), needed);
     }
@@ -258,6 +260,7 @@ describe('the command of the systemd unit', () => {
       env: { ...Object.fromEntries(env), POSTHORN_LISTEN: '127.0.0.1:0' },
     });
     const url = await listening(t, child);
+    assert.match(await (await fetch(url)).text(), /<div id="root">/, 'the dashboard');
     assert.equal((await fetch(`${url}/readyz`)).status, 200);
     await endInOrder(child);
     assert.ok(existsSync(join(state, 'posthorn.db')) && existsSync(join(state, 'encryption.key')));

@@ -1,4 +1,5 @@
 /** One call of the API by the session's cookie. */
+import { BASE } from '../lib/base.ts';
 import { ApiError } from './error.ts';
 
 export type Query = Record<string, string | number | boolean | null | undefined>;
@@ -53,7 +54,7 @@ export async function request<T>(method: Method, path: string, options: RequestO
   if (method !== 'GET') headers['x-posthorn-csrf'] = '1';
   let response: Response;
   try {
-    response = await fetch(withQuery(path, query), {
+    response = await fetch(BASE + withQuery(path, query), {
       method,
       headers,
       credentials: 'same-origin',

@@ -1,6 +1,7 @@
 /** Who is signed in, light or dark, the way out. */
 
 import type { SessionInfo } from '../api/types.ts';
+import { BASE } from '../lib/base.ts';
 import { type Theme, chooseTheme, useTheme } from '../lib/theme.ts';
 import { useSignOut } from '../session/session.tsx';
 import { Button, IconButton } from '../ui/button.tsx';
@@ -45,7 +46,7 @@ export function SessionMenu({ session }: { session: SessionInfo }) {
           Sign out
         </Button>
         <a
-          href="/docs"
+          href={`${BASE}/docs`}
           className="text-soft hover:text-ink text-[0.8125rem] underline-offset-2 hover:underline"
         >
           API docs

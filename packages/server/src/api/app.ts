@@ -27,6 +27,7 @@ import { eventTypeRoutes } from './event-types.ts';
 import { keyRoutes } from './keys.ts';
 import { listenRoutes } from './listen.ts';
 import { openApiDocument } from './openapi.ts';
+import { type Page, mountPage } from './page.ts';
 import { type Publish, publishing, publishRoutes } from './publish.ts';
 import { RequestLimit } from './rate-limit.ts';
 import { replayRoutes } from './replays.ts';
@@ -215,6 +216,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   const publish = publishing(deps);
   const routes = hasApi ? v2Routes(deps, auth, publish) : [];
   mountHealth(app, deps, auth);
+  const page: Page | null = hasApi && deps.pageFolder !== undefined ? mountPage(app, deps.pageFolder) : null;
   if (hasApi) {
     mountRoutes(app, routes, '/v2');
     mountRoutes(app, routes, '/open/v2');
@@ -224,12 +226,13 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
     await mountDocs(app, () => openApi().document);
   }
 
-  app.setNotFoundHandler((request) => {
+  app.setNotFoundHandler((request, reply) => {
+    if (page?.answers(request, reply)) return;
     const path = pathOf(request);
     if (!hasApi) {
       throw new PosthornError(
         'not_found',
-        'this node only delivers (role worker); the API is at the nodes of role api or all',
+        'this node only delivers (role worker); API and dashboard are at the nodes of role api or all',
       );
     }
     const others = methodsAt(routes, path);

@@ -59,6 +59,8 @@ export interface ApiDeps {
   settings: ApiSettings;
   /** `health`: only `/healthz`, `/readyz` and `/metrics`, of a process that delivers and has no API. Default `all`. */
   surface?: 'all' | 'health';
+  /** Where the build of the dashboard's page lies, served at `/`; without it there is no page. */
+  pageFolder?: string;
   /** What `/metrics` answers; without it the route doesn't exist. */
   metrics?: { contentType: string; render(): Promise<string> };
   /** Further conditions of `/readyz`; a rejection's message is what it says. */

@@ -90,10 +90,11 @@ export function embed({ app, clock, logger, makeRid }: EmbedOptions): Embedded {
       underWay.delete(response);
       if (isDraining && underWay.size === 0) whenDrained();
     });
-    if (base !== '') prefixes.set(request, base);
     // Where Express keeps it, too: the host's log shows what was asked for.
     const asked = request as IncomingMessage & { originalUrl?: string };
     asked.originalUrl ??= request.url ?? url;
+    const prefix = base === '' ? takenAway(asked.originalUrl, url) : base;
+    if (prefix !== '') prefixes.set(request, prefix);
     request.url = url;
     app.routing(request, response);
   }
@@ -136,6 +137,18 @@ export function embed({ app, clock, logger, makeRid }: EmbedOptions): Embedded {
       cancel();
     },
   };
+}
+
+/** What a prefix that stands in a page's addresses may be. */
+const PLAIN_PREFIX = /^(?:\/[A-Za-z0-9._~-]+)+$/;
+
+/** What a router in front, such as Express's, has taken away from the URL; empty when nothing, or nothing that a prefix is. */
+function takenAway(originalUrl: string, url: string): string {
+  const asked = pathOf(originalUrl);
+  const rest = pathOf(url);
+  if (asked === rest) return '';
+  const prefix = asked.endsWith(rest) ? asked.slice(0, -rest.length) : rest === '/' ? asked : '';
+  return PLAIN_PREFIX.test(prefix) ? prefix : '';
 }
 
 function hasBody({ headers }: IncomingMessage): boolean {

@@ -4,8 +4,15 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { PosthornError } from '../errors.ts';
 import type { ApiDeps } from './deps.ts';
 
-/** Asked every few seconds by machines: their lines would bury the others. */
-const QUIET_ROUTES = new Set(['/healthz', '/readyz', '/metrics']);
+/** Asked every few seconds by machines, or a dozen times by each load of the page: their lines would bury the others. */
+const QUIET_ROUTES = new Set([
+  '/healthz',
+  '/readyz',
+  '/metrics',
+  '/assets/:name',
+  '/favicon.svg',
+  '/theme.js',
+]);
 const UNKNOWN_ROUTE = 'none';
 
 declare module 'fastify' {

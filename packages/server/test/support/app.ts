@@ -50,6 +50,7 @@ export interface TestAppOptions {
   metrics?: ApiDeps['metrics'];
   ready?: ApiDeps['ready'];
   surface?: NonNullable<ApiDeps['surface']>;
+  pageFolder?: string;
   /** The store to work on; one of SQLite in a temporary folder by default. Closed with the app. */
   openStore?: () => Promise<Store>;
   /** Stands between the API and the real store, to make it fail. */
@@ -196,6 +197,7 @@ export async function testApp(options: TestAppOptions = {}): Promise<TestApp> {
     ...(options.metrics === undefined ? {} : { metrics: options.metrics }),
     ...(options.ready === undefined ? {} : { ready: options.ready }),
     ...(options.surface === undefined ? {} : { surface: options.surface }),
+    ...(options.pageFolder === undefined ? {} : { pageFolder: options.pageFolder }),
   };
   const app = await buildApp(deps);
   await app.ready();
