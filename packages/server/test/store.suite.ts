@@ -36,6 +36,7 @@ import type { StoreEngine } from './store-suite/engine.ts';
 import { lifecycleTests } from './store-suite/lifecycle.ts';
 import { lookingTests } from './store-suite/looking.ts';
 import { nodeTests } from './store-suite/nodes.ts';
+import { overviewTests } from './store-suite/overview.ts';
 import { publishTests } from './store-suite/publish.ts';
 import { purgeTests } from './store-suite/purge.ts';
 import { queueModelTests } from './store-suite/queue-model.ts';
@@ -64,6 +65,7 @@ export function storeSuite(engine: StoreEngine): void {
     replayTests(test);
     lookingTests(test);
     statsTests(test);
+    overviewTests(test);
     purgeTests(test);
     durabilityTests(test);
     sharingTests(test);

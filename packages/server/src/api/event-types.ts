@@ -101,10 +101,22 @@ export function eventTypeRoutes({ store, catalogue }: ApiDeps): ApiRoute[] {
       description:
         'Names are dotted or underscored lower case (`order.paid`). Of a built-in type only `deprecated` may change; its other fields must be as they are, or absent where they may be.',
       params,
+      query: Type.Object(
+        {
+          dry_run: Type.Optional(
+            Type.Enum(['true', 'false'], {
+              description: '`true`: judge it, and answer what it would be, without storing anything.',
+            }),
+          ),
+        },
+        { additionalProperties: false },
+      ),
       body: EventTypeInput,
       data: EventTypeShape,
-      async handle({ params: { name }, body, by }) {
-        return eventTypeShape(await catalogue.put({ name, ...body }, store.as(by)));
+      async handle({ params: { name }, query, body, by }) {
+        const input = { name, ...body };
+        if (query.dry_run === 'true') return eventTypeShape(catalogue.judge(input));
+        return eventTypeShape(await catalogue.put(input, store.as(by)));
       },
     }),
     route({

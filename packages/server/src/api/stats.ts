@@ -6,7 +6,7 @@ import { invalid } from '../errors.ts';
 import type { StatsPoint } from '../model.ts';
 import type { ApiDeps } from './deps.ts';
 import { type ApiRoute, route } from './route.ts';
-import { UnixSeconds } from './shapes.ts';
+import { NullableText, UnixSeconds } from './shapes.ts';
 import { EXPECTED } from './validate.ts';
 
 const DAY_SECONDS = 86_400;
@@ -114,15 +114,84 @@ const NOTHING: Static<typeof TotalsShape> = {
   p95_ms: null,
 };
 
+/** What the overview's endpoints are judged by. */
+const RECENT_SECONDS = DAY_SECONDS;
+const MAX_TROUBLED = 20;
+
+const OverviewShape = Type.Object(
+  {
+    pending: Type.Integer({ minimum: 0, description: 'Deliveries that are unfinished.', examples: [12] }),
+    pending_is_exact: Type.Boolean({
+      description: 'False for a long queue: of one account at least so many, of all accounts about so many.',
+    }),
+    oldest_due_seconds: Type.Number({
+      minimum: 0,
+      description: 'How long the oldest delivery that is due has waited for its attempt.',
+      examples: [0.2],
+    }),
+    endpoints: Type.Object({
+      enabled: Type.Integer({ minimum: 0, examples: [4] }),
+      disabled: Type.Integer({ minimum: 0, examples: [0] }),
+    }),
+    troubled: Type.Array(
+      Type.Object({
+        username: Type.String({ examples: ['alice'] }),
+        endpoint_id: Type.String({ examples: ['wh_01kas4h3bq0000w3r8y0e6a1kd'] }),
+        url: Type.String({ examples: ['https://example.com/webhooks'] }),
+        status: Type.Enum(['enabled', 'disabled']),
+        disabled_reason: NullableText('Why the service disabled it.', 'the receiver answered 410 Gone'),
+        delivered: measures.delivered,
+        failed_attempts: measures.failed_attempts,
+        dead: measures.dead,
+      }),
+      {
+        description: `Endpoints that the service disabled, or with failed attempts in the last 24 hours, with their counts of that time: the worst first, at most ${MAX_TROUBLED}.`,
+      },
+    ),
+  },
+  { title: 'Overview' },
+);
+
 export function statsRoutes({ store, clock }: ApiDeps): ApiRoute[] {
   return [
     route({
       method: 'GET',
+      path: '/overview',
+      access: 'account_or_operator',
+      operationId: 'getOverview',
+      tag: 'Statistics',
+      summary: 'Show what waits, and which endpoints need attention',
+      description: 'With an operator key and without `x-account`: over all accounts.',
+      data: OverviewShape,
+      async handle({ username }) {
+        const since = clock.now() - RECENT_SECONDS * 1000;
+        const overview = await store.overview(username, since, MAX_TROUBLED);
+        return {
+          pending: overview.pending,
+          pending_is_exact: overview.isExact,
+          oldest_due_seconds: overview.oldestDueMs / 1000,
+          endpoints: overview.endpoints,
+          troubled: overview.troubled.map((endpoint) => ({
+            username: endpoint.username,
+            endpoint_id: endpoint.endpointId,
+            url: endpoint.url,
+            status: endpoint.status,
+            disabled_reason: endpoint.disabledReason,
+            delivered: endpoint.delivered,
+            failed_attempts: endpoint.failedAttempts,
+            dead: endpoint.dead,
+          })),
+        };
+      },
+    }),
+    route({
+      method: 'GET',
       path: '/stats',
-      access: 'account',
+      access: 'account_or_operator',
       operationId: 'getStats',
       tag: 'Statistics',
       summary: 'Count deliveries and failures over time, with latencies',
+      description: 'With an operator key and without `x-account`: over all accounts.',
       query: StatsInput,
       data: StatsShape,
       async handle({ username, query }) {

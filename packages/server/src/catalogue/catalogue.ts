@@ -138,12 +138,25 @@ export class Catalogue {
    * example that doesn't fit, or any other change of a built-in type. Rejects as the store does.
    */
   async put(input: EventTypeInput, store: Pick<TypeStore, 'putEventType'> = this.#store): Promise<EventType> {
-    const known = this.#entries.get(input.name);
-    const entry = known?.type.builtIn ? changedBuiltIn(known, input) : ownEntry(input);
+    const entry = this.#entryOf(input);
     await store.putEventType(entry.type);
     this.#writes += 1;
     this.#entries.set(entry.type.name, entry);
     return entry.type;
+  }
+
+  /**
+   * What {@link Catalogue.put} would store, without storing it.
+   *
+   * @throws PosthornError as `put` does
+   */
+  judge(input: EventTypeInput): EventType {
+    return this.#entryOf(input).type;
+  }
+
+  #entryOf(input: EventTypeInput): Entry {
+    const known = this.#entries.get(input.name);
+    return known?.type.builtIn ? changedBuiltIn(known, input) : ownEntry(input);
   }
 
   /**

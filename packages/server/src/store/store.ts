@@ -184,6 +184,31 @@ export interface QueueDepth {
   oldestDueMs: number;
 }
 
+/** An endpoint that somebody should look at. */
+export interface TroubledEndpoint
+  extends Pick<Endpoint, 'username' | 'endpointId' | 'url' | 'status' | 'disabledReason'> {
+  delivered: number;
+  failedAttempts: number;
+  /** Deliveries given up. */
+  dead: number;
+}
+
+/** How an account, or the whole service, is at this moment. */
+export interface Overview {
+  /** Unfinished deliveries. */
+  pending: number;
+  /** False: `pending` is the least of a long queue (one account) or an estimate (all accounts). */
+  isExact: boolean;
+  /** Milliseconds that the oldest due delivery has waited; 0 without one. What others hold by a lease doesn't wait. */
+  oldestDueMs: number;
+  endpoints: { enabled: number; disabled: number };
+  /**
+   * Endpoints that the service disabled, or with failed attempts since the asked time: the disabled ones first, then
+   * those with most given up, then with most failed.
+   */
+  troubled: TroubledEndpoint[];
+}
+
 /** What a node keeps in memory and has to look at again. */
 export interface Changes {
   /** Event types were added, changed or deleted. */
@@ -459,6 +484,11 @@ export interface Store {
    */
   stats(query: StatsQuery): Promise<StatsResult>;
   queueDepth(): Promise<QueueDepth>;
+  /**
+   * One account's, or all accounts' (null), with at most `limit` troubled endpoints, judged by what was attempted at or
+   * after `since` (unix ms).
+   */
+  overview(username: string | null, since: number, limit: number): Promise<Overview>;
 
   // ------------------------------------------------------------ keeping house
 

@@ -68,6 +68,27 @@ describe('event types', () => {
     assert.equal((await publish({ order_id: 1 })).code, 0, 'a new schema holds at once');
   });
 
+  it('are judged without being stored, on a dry run', async () => {
+    const judge = (body: unknown) => put('order.refunded?dry_run=true', body);
+    const fits = await judge(ORDER_PAID);
+    assert.deepEqual(fits.data, {
+      name: 'order.refunded',
+      ...ORDER_PAID,
+      deprecated: false,
+      built_in: false,
+    });
+    const misfit = await judge({ ...ORDER_PAID, example: { order_id: 17 } });
+    assert.deepEqual([misfit.status, misfit.code], [400, 40000]);
+    assert.equal(misfit.msg, 'example does not fit the schema: /example/order_id must be string');
+    const unknown = await api.request('GET', '/v2/event_type/order.refunded', { key });
+    assert.equal(unknown.code, 10104);
+    const refused = await api.request('PUT', '/v2/event_type/order.refunded?dry_run=true', {
+      key,
+      body: ORDER_PAID,
+    });
+    assert.equal(refused.code, 18025, 'only operators');
+  });
+
   it('cannot be deleted while an endpoint subscribes', async () => {
     await put('order.sent', ORDER_PAID);
     const added = await api.request('POST', '/v2/endpoint', {

@@ -398,6 +398,19 @@ describe('statistics', () => {
     ]);
   });
 
+  it('are an account’s own, or for an operator those of all accounts', async () => {
+    const one = await withEndpoint(api);
+    const other = await withEndpoint(api);
+    await publish(api, one.username);
+    await publish(api, other.username);
+    await api.settleDue('delivered');
+    const delivered = async (options: { key: string; account?: string }) =>
+      (await api.request('GET', '/v2/stats', options)).data.totals.delivered;
+    assert.equal(await delivered({ key: one.key }), 1);
+    assert.equal(await delivered({ key: api.operatorKey, account: other.username }), 1);
+    assert.ok((await delivered({ key: api.operatorKey })) >= 2);
+  });
+
   it('of nothing are zeros', async () => {
     const { key } = await api.createAccount();
     const { data } = await api.request('GET', '/v2/stats?by=event', { key });
@@ -437,5 +450,53 @@ describe('statistics', () => {
     ]) {
       assert.equal((await api.request('GET', `/v2/stats?${query}`, { key })).code, 0, query);
     }
+  });
+});
+
+describe('the overview', () => {
+  let api: TestApp;
+  before(async () => {
+    api = await testApp();
+  });
+  after(() => api.close());
+
+  it('tells what waits for how long, and which endpoints need attention', async () => {
+    const { key, username, endpointId } = await withEndpoint(api);
+    await publish(api, username);
+    await api.settleDue('dead');
+    await publish(api, username);
+    api.clock.advance(90_000);
+    const { data } = await api.request('GET', '/v2/overview', { key });
+    assert.deepEqual(data, {
+      pending: 1,
+      pending_is_exact: true,
+      oldest_due_seconds: 90,
+      endpoints: { enabled: 1, disabled: 0 },
+      troubled: [
+        {
+          username,
+          endpoint_id: endpointId,
+          url: 'https://example.com/',
+          status: 'enabled',
+          disabled_reason: null,
+          delivered: 0,
+          failed_attempts: 1,
+          dead: 1,
+        },
+      ],
+    });
+  });
+
+  it('shows an account nothing of others, and an operator everything', async () => {
+    const one = await withEndpoint(api);
+    const other = await withEndpoint(api);
+    await publish(api, other.username);
+    await api.settleDue('retrying');
+    const own = await api.request('GET', '/v2/overview', { key: one.key });
+    assert.deepEqual([own.data.pending, own.data.endpoints.enabled, own.data.troubled], [0, 1, []]);
+    const all = await api.request('GET', '/v2/overview', { key: api.operatorKey });
+    assert.ok(all.data.pending >= 1 && all.data.endpoints.enabled >= 2);
+    const names = all.data.troubled.map((endpoint: { username: string }) => endpoint.username);
+    assert.ok(names.includes(other.username), JSON.stringify(names));
   });
 });

@@ -66,6 +66,7 @@ export function lifecycleTests(test: StoreTest, pool: BenchPool): void {
         listDeliveries: () => store.listDeliveries(username, {}, page),
         listEvents: () => store.listEvents(username, {}, page),
         queueDepth: () => store.queueDepth(),
+        overview: () => store.overview(username, 0, 10),
         purge: () => store.purge(0, 10),
       };
       for (const call of Object.values(calls)) await assertRefused('unavailable', call());

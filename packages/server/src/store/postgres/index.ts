@@ -21,6 +21,7 @@ import { migrate } from './migrate.ts';
 import { NodeRegistration } from './nodes.ts';
 import { Notices } from './notices.ts';
 import { operatorKeyOperations } from './operator-key.ts';
+import { overviewOperations } from './overview.ts';
 import { publishOperations } from './publish.ts';
 import { purgeOperations } from './purge.ts';
 import { queueOperations } from './queue.ts';
@@ -136,6 +137,7 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
     ...deliveryOperations(context),
     ...eventOperations(context),
     ...statsOperations(context),
+    ...overviewOperations(context),
     ...purgeOperations(context),
     ...encryptionKeyOperations(context),
     ...auditOperations(context),

@@ -12,6 +12,7 @@ import { eventOperations } from './events.ts';
 import { keyOperations } from './keys.ts';
 import { metaOperations } from './meta.ts';
 import { operatorKeyOperations } from './operator-key.ts';
+import { overviewOperations } from './overview.ts';
 import { publishOperations } from './publish.ts';
 import { purgeOperations } from './purge.ts';
 import { queueOperations } from './queue.ts';
@@ -81,6 +82,7 @@ export function createEngine(
     ...deliveryOperations(context),
     ...eventOperations(context),
     ...statsOperations(context),
+    ...overviewOperations(context),
     ...purgeOperations(context),
     ...encryptionKeyOperations(context),
     ...auditOperations(context),

@@ -1,0 +1,56 @@
+/** Endpoints that somebody should look at, as SQL that both engines run. */
+import type { EndpointStatus } from '../model.ts';
+import { DEAD } from './statistics.ts';
+import type { TroubledEndpoint } from './store.ts';
+
+export interface TroubledRow {
+  username: string;
+  endpoint_id: string;
+  url: string;
+  status: EndpointStatus;
+  disabled_reason: string | null;
+  delivered: number;
+  failed_attempts: number;
+  dead: number;
+}
+
+interface Parts {
+  /** What stands before a table's name. */
+  schema: string;
+  /** Placeholders of the beginning (unix ms) and of the most rows. */
+  since: string;
+  limit: string;
+  /** A condition on `username`; empty for all accounts. */
+  ofAccount: string;
+}
+
+/** The statistics are summed up first, over the range's part of their index; each sum then finds its endpoint by its key. */
+export function troubledSql({ schema, since, limit, ofAccount }: Parts): string {
+  const sum = (condition: string) => `coalesce(sum(count) FILTER (WHERE ${condition}), 0)`;
+  return `WITH attempted AS (
+      SELECT username, endpoint_id, ${sum(`outcome = 'success'`)} AS delivered,
+             ${sum(`outcome <> 'success' AND outcome NOT LIKE '${DEAD}%'`)} AS failed_attempts,
+             ${sum(`outcome LIKE '${DEAD}%'`)} AS dead
+      FROM ${schema}stat WHERE at >= ${since} ${ofAccount} GROUP BY username, endpoint_id
+    )
+    SELECT username, endpoint_id, url, status, disabled_reason, coalesce(delivered, 0) AS delivered,
+           coalesce(failed_attempts, 0) AS failed_attempts, coalesce(dead, 0) AS dead
+    FROM ${schema}endpoint LEFT JOIN attempted USING (username, endpoint_id)
+    WHERE status <> 'deleted' ${ofAccount}
+      AND username NOT IN (SELECT username FROM ${schema}account WHERE status = 'deleted')
+      AND (disabled_reason IS NOT NULL OR status = 'enabled' AND (failed_attempts > 0 OR dead > 0))
+    ORDER BY disabled_reason IS NULL, dead DESC, failed_attempts DESC, endpoint_id LIMIT ${limit}`;
+}
+
+export function toTroubled(row: TroubledRow): TroubledEndpoint {
+  return {
+    username: row.username,
+    endpointId: row.endpoint_id,
+    url: row.url,
+    status: row.status,
+    disabledReason: row.disabled_reason,
+    delivered: Number(row.delivered),
+    failedAttempts: Number(row.failed_attempts),
+    dead: Number(row.dead),
+  };
+}
