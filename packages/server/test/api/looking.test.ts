@@ -283,10 +283,12 @@ describe('the event log', () => {
       assert.equal(data.event_id, id);
       assert.equal((await api.request('GET', `/v2/event_log/${id}`, { key })).data.event_id, id);
     }
-    for (const id of ['nope', 'x'.repeat(5000), '%00', 'a%2Fb', "' OR 1=1 --"]) {
+    for (const id of ['nope', 'x'.repeat(5000), 'a%2Fb', "' OR 1=1 --"]) {
       const answer = await api.request('GET', `/v2/event_log/${id.replaceAll(' ', '%20')}`, { key });
       assert.deepEqual([answer.status, answer.code], [404, 10104], id);
     }
+    const nul = await api.request('GET', '/v2/event_log/%00', { key });
+    assert.deepEqual([nul.status, nul.code, nul.msg], [400, 40000, 'event_id must not hold U+0000']);
   });
 });
 
