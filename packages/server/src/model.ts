@@ -189,8 +189,19 @@ export const ATTEMPT_OUTCOMES = [
   'reset',
   'protocol_error',
   'blocked_address',
+  'proxy_error',
+  'stale_connection',
 ] as const;
 export type AttemptOutcome = (typeof ATTEMPT_OUTCOMES)[number];
+
+/**
+ * True when an attempt failed for a reason that its receiver may have. Not so with `stale_connection`, a connection kept
+ * from before that was closed as the request went out (made again at once, outside of the schedule), and `proxy_error`,
+ * where the operator's own egress proxy failed.
+ */
+export function isReceiversFailure(outcome: AttemptOutcome): boolean {
+  return outcome !== 'success' && outcome !== 'stale_connection' && outcome !== 'proxy_error';
+}
 
 export interface Attempt {
   /** 1 for the first of its delivery. */

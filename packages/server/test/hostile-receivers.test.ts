@@ -1,10 +1,11 @@
 /** What misbehaving receivers may hold of a dispatcher: their own lane, until the deadline. With a real store and sockets. */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { it, type TestContext } from 'node:test';
+import { describe, it, type TestContext } from 'node:test';
 import { systemClock } from '../src/clock.ts';
 import { type AttemptReport, Dispatcher, type DispatcherOptions } from '../src/delivery/dispatcher.ts';
 import { createRequester } from '../src/delivery/request.ts';
+import type { Attempt } from '../src/model.ts';
 import { openSqliteStore } from '../src/store/sqlite/index.ts';
 import type { Store } from '../src/store/store.ts';
 import { SECRET } from './support/dispatching.ts';
@@ -36,6 +37,8 @@ interface Running {
   dispatcher: Dispatcher;
   /** Resolves with the first `count` attempts. */
   attempts(count: number): Promise<AttemptReport[]>;
+  /** Resolves when `count` deliveries have come to an end. */
+  ended(count: number): Promise<void>;
   connections(): { open: number; idle: number };
   subscribe(receiver: Receiver, event: string): Promise<void>;
   publish(event: string): Promise<string>;
@@ -47,6 +50,7 @@ async function run(t: TestContext, settings: Partial<DispatcherOptions['settings
   const store = await openSqliteStore({ path: join(dir.path, 'posthorn.db') });
   const requester = createRequester({ policy: 'development' });
   const reports: AttemptReport[] = [];
+  let endedCount = 0;
   let onReport = (): void => {};
   const dispatcher = new Dispatcher({
     store,
@@ -57,6 +61,7 @@ async function run(t: TestContext, settings: Partial<DispatcherOptions['settings
     settings: { retryScheduleMs: [], timeoutMs: 5_000, laneLimit: 10, inFlightLimit: 100, ...settings },
     onAttempt: (report) => {
       reports.push(report);
+      if (report.next !== 'pending') endedCount += 1;
       onReport();
     },
   });
@@ -75,6 +80,13 @@ async function run(t: TestContext, settings: Partial<DispatcherOptions['settings
       new Promise((resolve) => {
         onReport = () => {
           if (reports.length >= count) resolve(reports.slice(0, count));
+        };
+        onReport();
+      }),
+    ended: (count) =>
+      new Promise((resolve) => {
+        onReport = () => {
+          if (endedCount >= count) resolve();
         };
         onReport();
       }),
@@ -167,3 +179,61 @@ it(
     assert.equal(dispatcher.depth.inFlight, 3);
   },
 );
+
+describe('what arrives at a receiver is what is recorded', () => {
+  /** Every POST that came in, by event. */
+  const arrivals = (receiver: Receiver): Record<string, number> => {
+    const counts: Record<string, number> = {};
+    for (const { headers } of receiver.requests) {
+      const eventId = headers['webhook-id'] as string;
+      counts[eventId] = (counts[eventId] ?? 0) + 1;
+    }
+    return counts;
+  };
+
+  /** Every attempt in the log, by event. */
+  const recorded = async (store: Store, eventIds: string[]): Promise<Record<string, Attempt[]>> => {
+    const attempts: Record<string, Attempt[]> = {};
+    for (const eventId of eventIds) {
+      const { items } = await store.listDeliveries('alice', { eventId }, { limit: 10, cursor: null });
+      const details = await Promise.all(
+        items.map(({ deliveryId }) => store.getDelivery('alice', deliveryId)),
+      );
+      attempts[eventId] = details.flatMap((detail) => detail?.attemptLog ?? []);
+    }
+    return attempts;
+  };
+
+  it(
+    'when it closes each kept connection under the next request: one attempt for each POST, none against it',
+    TIME_LIMIT,
+    async (t) => {
+      const receiver = await receiverOf(t, (socket, request) => {
+        if (request.numberOnConnection > 1) socket.resetAndDestroy();
+        else respond(200)(socket, request);
+      });
+      // Not one retry: an attempt that counted would be the last.
+      const { store, ended, subscribe, publish } = await run(t, { laneLimit: 2, retryScheduleMs: [] });
+      await subscribe(receiver, VIDEO);
+      const eventIds: string[] = [];
+      for (let i = 0; i < 30; i++) {
+        eventIds.push(await publish(VIDEO));
+        // Some one after the other, so that connections are kept; some at once, so that they cross.
+        if (i % 3 === 0) await ended(eventIds.length);
+      }
+      await ended(eventIds.length);
+      const log = await recorded(store, eventIds);
+      const came = arrivals(receiver);
+      let stale = 0;
+      for (const eventId of eventIds) {
+        const outcomes = (log[eventId] as Attempt[]).map(({ outcome }) => outcome);
+        assert.equal(came[eventId], outcomes.length, `${eventId}: ${outcomes}`);
+        assert.equal(outcomes.at(-1), 'success');
+        // The one after a dead idle connection goes on a fresh one.
+        assert.deepEqual(outcomes.slice(0, -1), outcomes.length === 1 ? [] : ['stale_connection']);
+        stale += outcomes.length - 1;
+      }
+      assert.ok(stale > 0, 'no connection was closed under a request');
+    },
+  );
+});

@@ -96,6 +96,21 @@ describe('what follows an attempt', () => {
       input({ httpStatus: 429, retryAfter: '60' }, { failures: 2 }),
       { next: { status: 'dead', reason: 'all 2 retries failed; last: it answered HTTP 500' } },
     ],
+    [
+      'a dead idle connection costs no retry: the next attempt is due at once',
+      input({ outcome: 'stale_connection', httpStatus: null }, { failures: 1 }),
+      { next: { status: 'pending', dueAt: NOW } },
+    ],
+    [
+      'a dead idle connection is no end, without retries or after the last one',
+      input({ outcome: 'stale_connection', httpStatus: null }, { failures: 2 }),
+      { next: { status: 'pending', dueAt: NOW } },
+    ],
+    [
+      'a failure of the egress proxy is retried by the schedule',
+      input({ outcome: 'proxy_error', httpStatus: null }),
+      { next: { status: 'pending', dueAt: NOW + 5_000 } },
+    ],
   ];
   for (const [name, given, expected] of table) {
     test(name, () => assert.deepEqual(decide(given), expected));
@@ -104,7 +119,9 @@ describe('what follows an attempt', () => {
   test('a retry never comes before its schedule less jitter, nor after a day or the schedule plus jitter', () => {
     fc.assert(
       fc.property(
-        fc.constantFrom(...ATTEMPT_OUTCOMES.filter((outcome) => outcome !== 'success')),
+        fc.constantFrom(
+          ...ATTEMPT_OUTCOMES.filter((each) => each !== 'success' && each !== 'stale_connection'),
+        ),
         fc.constantFrom(null, 200, 301, 404, 429, 500, 503),
         fc.option(fc.oneof(fc.string(), fc.integer().map(String))),
         fc.array(fc.nat(48 * 3_600_000), { minLength: 1, maxLength: 9 }),

@@ -770,26 +770,106 @@ describe('a connection', () => {
     ['closes', sendAndClose('')],
     ['resets', resetBeforeHeaders],
   ] as const) {
-    test(`that its server ${name} under the next request is replaced, once`, async (t) => {
+    test(`that its server ${name} under the next request is stale: told apart, and no second POST is made`, async (t) => {
       const receiver = await receiverOf(t, once(behaviour));
       const requester = requesterOf(t);
       await post(requester, receiver.url);
       const result = await post(requester, receiver.url);
-      assert.equal(result.outcome, 'success');
-      assert.equal(receiver.requests.length, 3);
+      assert.equal(result.outcome, 'stale_connection');
+      assert.match(
+        result.error ?? '',
+        /closed the connection kept from an earlier delivery .* sent again at once/,
+      );
+      assert.equal(result.httpStatus, null);
+      assert.equal(receiver.requests.length, 2);
+      assert.equal(receiver.connectionsSeen, 1);
+    });
+  }
+
+  test('that is stale takes the others of its origin with it, and none of another', async (t) => {
+    let hold = true;
+    const waiting: (() => void)[] = [];
+    const receiver = await receiverOf(t, (socket, request) => {
+      if (request.numberOnConnection > 1) socket.resetAndDestroy();
+      else if (!hold) respond(200)(socket, request);
+      else waiting.push(() => respond(200)(socket, request));
+    });
+    const other = await receiverOf(t, respond(200));
+    const requester = requesterOf(t);
+    await post(requester, other.url);
+    const three = [1, 2, 3].map(() => post(requester, receiver.url));
+    await receiver.whenRequests(3);
+    hold = false;
+    for (const answer of waiting) answer();
+    await Promise.all(three);
+    assert.equal(requester.connections.idle, 4);
+    assert.equal((await post(requester, receiver.url)).outcome, 'stale_connection');
+    assert.equal(requester.connections.idle, 1);
+    assert.equal((await post(requester, receiver.url)).outcome, 'success');
+    assert.equal(other.connectionsSeen, 1);
+  });
+
+  test('that went silent under a request takes the others of its origin with it', async (t) => {
+    const receiver = await receiverOf(t, once(neverAnswer));
+    const requester = requesterOf(t);
+    const both = [post(requester, receiver.url), post(requester, receiver.url)];
+    await Promise.all(both);
+    assert.equal(requester.connections.idle, 2);
+    const result = await post(requester, receiver.url, { timeoutMs: SHORT_MS });
+    assert.equal(result.outcome, 'timeout');
+    assert.equal(requester.connections.idle, 0);
+  });
+
+  for (const [name, end] of [
+    ['was closed', (receiver: Receiver) => receiver.endConnections()],
+    ['was reset', (receiver: Receiver) => receiver.resetConnections()],
+  ] as const) {
+    test(`that ${name} while it was unused is not written to, though nothing has told yet: one POST, on a fresh one`, async (t) => {
+      const clock = new ManualClock();
+      const receiver = await receiverOf(t, respond(200));
+      const requester = requesterOf(t, { clock });
+      await post(requester, receiver.url);
+      clock.advance(1_000);
+      end(receiver);
+      assert.equal((await post(requester, receiver.url)).outcome, 'success');
+      assert.equal(receiver.requests.length, 2);
       assert.equal(receiver.connectionsSeen, 2);
     });
   }
 
-  test('is not replaced when the fresh one breaks too', async (t) => {
+  test('that is given up while it is being looked at makes no POST', async (t) => {
+    const clock = new ManualClock();
+    const receiver = await receiverOf(t, respond(200));
+    const requester = requesterOf(t, { clock });
+    await post(requester, receiver.url);
+    clock.advance(1_000);
+    const controller = new AbortController();
+    const attempt = post(requester, receiver.url, { signal: controller.signal });
+    controller.abort('stop');
+    await assert.rejects(attempt, (error) => error === 'stop');
+    await allFreed(requester);
+    await receiver.whenAllClosed();
+    assert.equal(receiver.requests.length, 1);
+  });
+
+  test('that is kept is passed by where a fresh one is asked for, and stays', async (t) => {
+    const receiver = await receiverOf(t, respond(200));
+    const requester = requesterOf(t);
+    await post(requester, receiver.url);
+    assert.equal((await post(requester, receiver.url, { freshConnection: true })).outcome, 'success');
+    assert.equal(receiver.connectionsSeen, 2);
+    assert.equal(requester.connections.idle, 2);
+  });
+
+  test('that is fresh and reset is the receiver’s failure, however it was asked for', async (t) => {
     const receiver = await receiverOf(t, inTurn(respond(200), resetBeforeHeaders));
     const requester = requesterOf(t);
     await post(requester, receiver.url);
-    assert.equal((await post(requester, receiver.url)).outcome, 'reset');
-    assert.equal(receiver.requests.length, 3);
+    assert.equal((await post(requester, receiver.url, { freshConnection: true })).outcome, 'reset');
+    assert.equal(receiver.requests.length, 2);
   });
 
-  test('is not replaced when the answer had begun', async (t) => {
+  test('is not stale when the answer had begun', async (t) => {
     const receiver = await receiverOf(t, once(sendAndClose('HTTP/1.1 200 OK\r\n')));
     const requester = requesterOf(t);
     await post(requester, receiver.url);
@@ -797,7 +877,7 @@ describe('a connection', () => {
     assert.equal(receiver.requests.length, 2);
   });
 
-  test('that is fresh is not replaced', async (t) => {
+  test('that is reset at its first request is a reset, and no second POST is made', async (t) => {
     const receiver = await receiverOf(t, resetBeforeHeaders);
     assert.equal((await post(requesterOf(t), receiver.url)).outcome, 'reset');
     assert.equal(receiver.requests.length, 1);

@@ -81,7 +81,9 @@ export type Outcome =
   | 'tls_error'
   | 'reset'
   | 'protocol_error'
-  | 'blocked_address';
+  | 'blocked_address'
+  | 'proxy_error'
+  | 'stale_connection';
 
 export interface Attempt {
   number: number;

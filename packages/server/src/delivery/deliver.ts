@@ -4,6 +4,7 @@ import type { Attempt } from '../model.ts';
 import type { Lease, LeasedEndpoint, Settlement } from '../store/store.ts';
 import { webhookHeaders } from './headers.ts';
 import { decide } from './outcome.ts';
+import type { RecentIds } from './recent-ids.ts';
 import type { Requester, RequestResult } from './request.ts';
 import { type KeyRing, signatureHeaders } from './sign.ts';
 
@@ -25,6 +26,8 @@ export interface DeliverContext {
   timeoutMs: number;
   /** See {@link decide}. */
   jitter: number;
+  /** Deliveries whose last attempt a dead idle connection cost: the next one is made on a fresh connection. */
+  needFresh: RecentIds;
   /** Told of defects on our side; the endpoint's owner reads only that there was one. */
   onError: (message: string, error: unknown) => void;
 }
@@ -64,7 +67,9 @@ export async function deliver(
       body,
       timeoutMs: timeoutMs ?? context.timeoutMs,
       signal,
+      freshConnection: context.needFresh.take(lease.deliveryId),
     });
+    if (result.outcome === 'stale_connection') context.needFresh.add(lease.deliveryId);
   } catch (error) {
     if (signal.aborted) throw error;
     context.onError(`delivery ${lease.deliveryId} could not be attempted`, error);

@@ -19,6 +19,7 @@ import type {
 } from '../store/store.ts';
 import { deliver, type DeliverContext, type Opener } from './deliver.ts';
 import { Lanes } from './lanes.ts';
+import { RecentIds } from './recent-ids.ts';
 import type { Requester } from './request.ts';
 import { KeyRing } from './sign.ts';
 import { StoreClock } from './store-clock.ts';
@@ -46,6 +47,8 @@ const STOP_STORE_MS = 2_000;
  * change they are given back and claimed anew.
  */
 const CHANGE_MEMORY_MS = 5_000;
+/** Deliveries that wait for an attempt on a fresh connection are remembered up to this number. */
+const MAX_NEED_FRESH = 10_000;
 /** As a time: now, by any clock. */
 const DUE = Number.NEGATIVE_INFINITY;
 
@@ -214,6 +217,7 @@ export class Dispatcher {
       scheduleMs: settings.retryScheduleMs,
       timeoutMs: settings.timeoutMs,
       jitter: settings.retryJitter ?? 0.1,
+      needFresh: new RecentIds(MAX_NEED_FRESH),
       onError: this.#onError,
     };
   }

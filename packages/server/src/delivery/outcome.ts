@@ -33,6 +33,7 @@ export interface Decision {
 /**
  * What becomes of a delivery after an attempt (wire contract, section 2): any 2xx delivers it, 410 ends it and disables
  * its endpoint, everything else is retried by the schedule, later if a 429 or 503 asks for it, until the schedule ends.
+ * An attempt that a dead idle connection cost isn't one of the schedule: the next is due at once (decision 0015).
  *
  * @example
  * decide({ result, failures: 0, now, scheduleMs: [5_000], jitter: 0.1, random: 0.5 }).next;
@@ -44,6 +45,7 @@ export function decide(input: OutcomeInput): Decision {
   if (result.httpStatus === 410) {
     return { next: { status: 'dead', reason: GONE_REASON }, disableEndpoint: GONE_REASON };
   }
+  if (result.outcome === 'stale_connection') return { next: { status: 'pending', dueAt: now } };
   const scheduled = scheduleMs[failures];
   if (scheduled === undefined) {
     return { next: { status: 'dead', reason: exhausted(scheduleMs.length, result.error) } };

@@ -45,6 +45,14 @@ const TIMEOUTS: Record<Phase, (host: string) => string> = {
   body: (host) => `${host} sent its status but did not complete the response body`,
 };
 
+/** The receiver closed a connection that it had kept open, and answered not a byte to what was sent on it. */
+export function staleFailure(host: string): Failure {
+  return {
+    outcome: 'stale_connection',
+    error: `${host} closed the connection kept from an earlier delivery as this one was sent; it is sent again at once on a new one`,
+  };
+}
+
 /** The receiver sends interim responses (1xx) without end. */
 export function interimFailure(host: string): Failure {
   return { outcome: 'protocol_error', error: `${host} sent too many interim (1xx) responses` };

@@ -20,6 +20,7 @@ import {
   interimFailure,
   isReset,
   type Phase,
+  staleFailure,
   statusFailure,
   timeoutFailure,
 } from './request-failure.ts';
@@ -33,6 +34,11 @@ const KEEP_ALIVE_MS = 15_000;
 const KEEP_ALIVE_MAX_MS = 60_000;
 /** A connection isn't used again after this time, so that a changed DNS record takes effect under steady traffic too. */
 const CONNECTION_MAX_AGE_MS = 60_000;
+/**
+ * A connection unused for so long may have been closed by its server. undici looks for that in one turn of the event
+ * loop, which sees what this process has read; with a turn before it, what the system has received is read, too.
+ */
+const LONG_IDLE_MS = 1_000;
 /** Endpoint URLs whose parsed form is kept. */
 const MAX_KEPT_TARGETS = 10_000;
 /** Interim responses (103 Early Hints, 102 Processing) before the final one. */
@@ -62,6 +68,8 @@ export interface RequestSpec {
   timeoutMs: number;
   /** Ends the attempt without a result: {@link Requester.post} rejects with the signal's reason. */
   signal?: AbortSignal;
+  /** Use no connection that is kept from before. */
+  freshConnection?: boolean;
 }
 
 export interface RequestResult {
@@ -83,11 +91,11 @@ export interface RequestResult {
 
 export interface Requester {
   /**
-   * Makes one POST and reports how it ended; every failure of receiver, network or URL is a result.
+   * Makes one POST, never a second one, and reports how it ended; every failure of receiver, network or URL is a result.
    *
-   * On a connection that was used before and that the peer closes before the first byte of an answer, the request is
-   * made once more on a fresh one: the peer's idle limit and our request have crossed, which says nothing about its
-   * health. The receiver may then see a delivery twice, as at-least-once delivery allows.
+   * `stale_connection` is the result when the peer closes a connection that was used before and answers not a byte: its
+   * idle limit and our request have crossed, which says nothing about its health, nor whether it has read the request.
+   * The caller records it and makes another attempt on a {@link RequestSpec.freshConnection} (decision 0015).
    *
    * @throws the signal's reason when `signal` aborts; an Error after {@link close}
    */
@@ -123,6 +131,8 @@ class Connection {
   /** What opening it waits for; `answer` once it is open. */
   phase: Phase = 'lookup';
   openedAtMs = 0;
+  /** When the last answer on it had ended. */
+  usedAtMs = 0;
   /** Requests that were answered on the present socket. */
   served = 0;
 
@@ -232,9 +242,16 @@ class UndiciRequester implements Requester {
   release(connection: Connection, reusable: boolean): void {
     this.#exchanges--;
     connection.served++;
+    connection.usedAtMs = this.clock.monotonic();
     if (!reusable || this.#closed) connection.destroy();
     else this.#idle.put(connection)?.destroy();
     this.#checkClosed();
+  }
+
+  /** Closes what is kept of an origin. */
+  dropIdle(origin: string): void {
+    for (let idle = this.#idle.take(origin); idle !== undefined; idle = this.#idle.take(origin))
+      idle.destroy();
   }
 
   endOnAbort(exchange: Exchange, signal: AbortSignal): void {
@@ -413,7 +430,7 @@ class Exchange implements Dispatcher.DispatchHandler, Timed {
   #ended = false;
   /** How far the answer has come, once the connection is open. */
   #progress: 'answer' | 'headers' | 'body' = 'answer';
-  #repeated = false;
+  #written = false;
   #interimResponses = 0;
   #httpStatus: number | null = null;
   #headers: ResponseHeaders | null = null;
@@ -438,19 +455,28 @@ class Exchange implements Dispatcher.DispatchHandler, Timed {
     const { timeoutMs, signal } = this.#spec;
     this.#requester.deadlines.add(this, timeoutMs);
     if (signal !== undefined) this.#requester.endOnAbort(this, signal);
-    this.#send(this.#requester.acquire(this.#target.origin));
+    const { origin } = this.#target;
+    const isFresh = this.#spec.freshConnection === true;
+    const connection = isFresh ? this.#requester.open(origin) : this.#requester.acquire(origin);
+    this.#connection = connection;
+    if (connection.served === 0 || this.#startedAtMs - connection.usedAtMs < LONG_IDLE_MS) this.#send();
+    else setImmediate(() => this.#ended || this.#send());
   }
 
-  #send(connection: Connection): void {
-    this.#connection = connection;
+  #send(): void {
     const { headers, body } = this.#spec;
-    connection.client.dispatch({ method: 'POST', path: this.#target.path, headers, body }, this);
+    (this.#connection as Connection).client.dispatch(
+      { method: 'POST', path: this.#target.path, headers, body },
+      this,
+    );
   }
 
   // ------------------------------------------------------------ called by undici
 
-  /** undici demands it; the connection, not its controller, is what an attempt ends by. */
-  onRequestStart(): void {}
+  /** The first byte is about to be written. The connection, not undici's controller, is what an attempt ends by. */
+  onRequestStart(): void {
+    this.#written = true;
+  }
 
   onResponseStarted(): void {
     this.#progress = 'headers';
@@ -484,15 +510,14 @@ class Exchange implements Dispatcher.DispatchHandler, Timed {
 
   onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
     if (this.#ended) return;
-    const connection = this.#connection as Connection;
-    const crossed = connection.served > 0 && this.#progress === 'answer' && isReset(error);
-    if (crossed && !this.#repeated) {
-      this.#repeated = true;
-      connection.destroy();
-      this.#send(this.#requester.open(this.#target.origin));
-      return;
-    }
-    this.#fail(failureOf(error, this.#target.host, this.#phase(), this.#requester.maxHeaderBytes));
+    const { host, origin } = this.#target;
+    if (this.#isOnUsedConnection() && !this.#written) {
+      // It broke while undici looked at it: not a byte has left, so this is still the first and only POST.
+      this.#connection?.destroy();
+      this.#connection = this.#requester.open(origin);
+      this.#send();
+    } else if (this.#isOnUsedConnection() && isReset(error)) this.#failUnanswered(staleFailure(host));
+    else this.#fail(failureOf(error, host, this.#phase(), this.#requester.maxHeaderBytes));
   }
 
   // ------------------------------------------------------------ the ways to end
@@ -500,7 +525,10 @@ class Exchange implements Dispatcher.DispatchHandler, Timed {
   onDeadline(): void {
     // After a stall of the event loop, answers may wait in sockets behind an expired timer: they are read first.
     setImmediate(() => {
-      if (!this.#ended) this.#fail(timeoutFailure(this.#target.host, this.#phase(), this.#spec.timeoutMs));
+      if (this.#ended) return;
+      const failure = timeoutFailure(this.#target.host, this.#phase(), this.#spec.timeoutMs);
+      if (this.#isOnUsedConnection()) this.#failUnanswered(failure);
+      else this.#fail(failure);
     });
   }
 
@@ -511,6 +539,17 @@ class Exchange implements Dispatcher.DispatchHandler, Timed {
 
   #fail(failure: Failure): void {
     this.#end(failure, false, false);
+  }
+
+  /** What made one kept connection useless has mostly made the others so: a restart, a NAT entry that expired. */
+  #failUnanswered(failure: Failure): void {
+    this.#requester.dropIdle(this.#target.origin);
+    this.#fail(failure);
+  }
+
+  #isOnUsedConnection(): boolean {
+    const { served, phase } = this.#connection as Connection;
+    return served > 0 && phase === 'answer' && this.#progress === 'answer';
   }
 
   #byStatus(): Failure | null {

@@ -93,13 +93,15 @@ export function summariseAll(
   since: number,
   by: StatsDimension | null,
 ): StatsResult {
-  const series = groupBy(rows, (row) => `${row.at} ${row.key ?? ''}`).map((group) =>
+  // What a dead idle connection cost says nothing about the receiver: neither its failure nor its latency.
+  const telling = rows.filter(({ outcome }) => outcome !== 'stale_connection');
+  const series = groupBy(telling, (row) => `${row.at} ${row.key ?? ''}`).map((group) =>
     summarise((group[0] as StatRow).at, (group[0] as StatRow).key, group),
   );
   const totals =
     by === null
-      ? [summarise(since, null, rows)]
-      : groupBy(rows, (row) => row.key ?? '').map((group) =>
+      ? [summarise(since, null, telling)]
+      : groupBy(telling, (row) => row.key ?? '').map((group) =>
           summarise(since, (group[0] as StatRow).key, group),
         );
   return { series, totals };

@@ -424,7 +424,8 @@ export interface Store {
   claim(offer: LeaseOffer): Promise<Claimed>;
 
   /**
-   * Writes attempts and next states, then claims by the offer, in one transaction. Each settlement stands alone.
+   * Writes attempts and next states, then claims by the offer, in one transaction. Each settlement stands alone. An
+   * attempt with the outcome `stale_connection` is no failure of the schedule, and the next one is as manual as it was.
    * Only the holder of the present token can settle, after the end of its lease too, as long as nobody else took over.
    */
   settle(

@@ -7,6 +7,7 @@ import {
   HOUR_MS,
   MINUTE_MS,
   retryingAt,
+  SCRIPT,
   SECOND_MS,
   WIDE_OFFER,
 } from '../support/store-fixtures.ts';
@@ -76,6 +77,44 @@ export function settlingTests(test: StoreTest): void {
       const lease = await bench.claimOne();
       await bench.settleOne(retryingAt(lease, bench.now(), bench.now()));
       assert.equal((await bench.claimOne()).failures, 1);
+    });
+
+    const STALE = { outcome: 'stale_connection', httpStatus: null, error: 'closed as it was sent' } as const;
+
+    test('an attempt that a dead idle connection cost is recorded and is no failure of the schedule', async (bench) => {
+      const { username } = await bench.subscriber();
+      await bench.publish(username);
+      const first = await bench.claimOne();
+      assert.equal(await bench.settleOne(retryingAt(first, bench.now(), bench.now(), STALE)), 'pending');
+      const second = await bench.claimOne();
+      assert.deepEqual([second.attempts, second.failures], [1, 0]);
+      await bench.settleOne(retryingAt(second, bench.now(), bench.now()));
+      assert.deepEqual((await bench.claimOne()).failures, 1);
+      const { attemptLog } = await bench.delivery(username, first.deliveryId);
+      assert.deepEqual(
+        attemptLog.map(({ number, outcome }) => [number, outcome]),
+        [
+          [1, 'stale_connection'],
+          [2, 'http_error'],
+        ],
+      );
+    });
+
+    test('what a person asked for is still asked for after a dead idle connection, also of a type taken out', async (bench) => {
+      const { username, endpoint } = await bench.subscriber();
+      await bench.publish(username);
+      const { deliveryId } = await bench.claimOne().then(async (lease) => {
+        await bench.settleOne(deadAt(lease, bench.now()));
+        return lease;
+      });
+      await bench.store.updateEndpoint(username, endpoint.endpointId, { events: [SCRIPT] });
+      await bench.store.retryDelivery(username, deliveryId);
+      const asked = await bench.claimOne();
+      assert.equal(await bench.settleOne(retryingAt(asked, bench.now(), bench.now(), STALE)), 'pending');
+      const again = await bench.claimOne();
+      assert.deepEqual([again.deliveryId, again.manual], [deliveryId, true]);
+      // A failure of the receiver's ends what was asked for.
+      assert.equal(await bench.settleOne(retryingAt(again, bench.now(), bench.now())), 'cancelled');
     });
 
     test('attempts stay readable, in order and whole', async (bench) => {

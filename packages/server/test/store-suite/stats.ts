@@ -270,6 +270,25 @@ export function statsTests(test: StoreTest): void {
       });
     }
 
+    test('what a dead idle connection cost is neither a failure nor a latency of the receiver', async (bench) => {
+      const { username } = await bench.subscriber();
+      await bench.advanceInto(HOUR_MS, 5 * MINUTE_MS);
+      await deliver(bench, username, [
+        { outcome: 'stale_connection', durationMs: 20_000 },
+        { outcome: 'success', durationMs: 10 },
+      ]);
+      const { series, totals } = await stats(bench, { username, by: 'status' });
+      assert.deepEqual(
+        series.map(({ key }) => key),
+        ['success'],
+      );
+      assert.deepEqual(
+        totals.map(({ failedAttempts }) => failedAttempts),
+        [0],
+      );
+      assertWithin5Percent((await stats(bench, { username })).totals[0]?.p95Ms, 10, 'p95');
+    });
+
     test('an attempt of 0 ms is no error', async (bench) => {
       const { username } = await bench.subscriber();
       await bench.advanceInto(HOUR_MS, 5 * MINUTE_MS);

@@ -115,6 +115,11 @@ export class Receiver {
     for (const socket of this.#sockets) socket.end();
   }
 
+  /** Breaks every open connection from this side, at once (RST). */
+  resetConnections(): void {
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+  }
+
   /** Stops listening and breaks what is open. */
   close(): Promise<void> {
     return new Promise((resolve) => {

@@ -14,6 +14,8 @@ export const OUTCOME_WORDS: Record<Outcome, string> = {
   reset: 'connection broken off',
   protocol_error: 'answer isn’t HTTP',
   blocked_address: 'address not allowed',
+  proxy_error: 'egress proxy failed',
+  stale_connection: 'kept connection was closed, sent again',
 };
 
 /** `pending` after a failure is waiting for another attempt: that is what people look for. */

@@ -58,7 +58,7 @@ export function queueOperations(
     'SELECT * FROM queue WHERE username = ? AND delivery_id = ?',
   );
   const reschedule = db.prepare(
-    `UPDATE queue SET attempts = ?, failures = ?, manual = 0, due_at = ?, leased = 0, leased_at = NULL, token = NULL
+    `UPDATE queue SET attempts = ?, failures = ?, manual = ?, due_at = ?, leased = 0, leased_at = NULL, token = NULL
      WHERE username = ? AND delivery_id = ?`,
   );
   const unlease = db.prepare(
@@ -172,9 +172,11 @@ export function queueOperations(
     let status: DeliveryStatus = next.status;
     if (next.status === 'pending') {
       const endpoint = endpointOf.get(username, row.endpoint_id);
-      const retried = { ...row, manual: 0 };
+      const isRepeated = attempt.outcome === 'stale_connection';
+      const retried = { ...row, manual: isRepeated ? row.manual : 0 };
       if (endpoint?.status === 'enabled' && isSubscribed(retried)) {
-        reschedule.run(row.attempts, row.failures + 1, next.dueAt, username, deliveryId);
+        const failures = row.failures + (isRepeated ? 0 : 1);
+        reschedule.run(row.attempts, failures, retried.manual, next.dueAt, username, deliveryId);
         lanes.lookBy(username, row.endpoint_id, next.dueAt);
       } else {
         status = 'cancelled';
