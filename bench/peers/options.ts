@@ -1,7 +1,7 @@
 /** The command line of the benchmark. Pure. */
 import { parseArgs } from 'node:util';
 import { MEASURES } from './measures/index.ts';
-import { SYSTEM_NAMES } from './systems/index.ts';
+import { SHORT_FORM_SYSTEMS, SYSTEM_NAMES } from './systems/index.ts';
 
 export interface Options {
   form: 'short' | 'long';
@@ -36,7 +36,12 @@ export function parseOptions(args: readonly string[]): Options {
   const usual = MEASURES.filter(({ isKey }) => isKey || values.long).map(({ name }) => name);
   return {
     form: values.long ? 'long' : 'short',
-    systems: choose('--systems', values.systems, SYSTEM_NAMES, SYSTEM_NAMES),
+    systems: choose(
+      '--systems',
+      values.systems,
+      SYSTEM_NAMES,
+      values.long ? SYSTEM_NAMES : SHORT_FORM_SYSTEMS,
+    ),
     measures: choose('--measures', values.measures, names, usual),
     rounds: values.rounds === undefined ? null : wholeNumber('--rounds', values.rounds),
     json: values.json ?? null,
@@ -79,6 +84,7 @@ Everything runs on 127.0.0.1, in a folder that is gone afterwards. Only Linux co
 
   --long           every measure at full size; without it a short form of about three minutes
   --systems a,b    out of ${SYSTEM_NAMES.join(', ')}
+                   (all of them; without --long all but bullmq-always-same-work)
   --measures a,b   out of those below
   --rounds N       how often each is measured (medians are shown); default: 3, in the short form as many of them
                    as fit into three minutes

@@ -1,7 +1,7 @@
 /** The report of a run, as Markdown. Pure. */
 import { FIGURES } from './figure-names.ts';
 import { type Results, valueOf } from './results.ts';
-import { judge } from './targets.ts';
+import { besideSameWork, judge } from './targets.ts';
 
 const NOT_MEASURED = '–';
 
@@ -15,6 +15,7 @@ export function writeReport(results: Results): string {
     missingList(results),
     '### Targets',
     targetTable(results),
+    sameWorkTable(results),
     '### Settings',
     settingsList(results),
   ];
@@ -42,6 +43,13 @@ function targetTable({ systems }: Results): string {
     isMet === null ? 'not measured' : isMet ? 'met' : '**missed**',
   ]);
   return table(['target', 'system', 'measured', 'limit', ''], rows);
+}
+
+function sameWorkTable({ systems }: Results): string {
+  const rows = besideSameWork(systems).map(({ title, system, ratio }) => [title, system, shown(ratio, 2)]);
+  if (rows.length === 0) return '';
+  const title = 'Beside a peer that does the same work (its settings say what), as a part of its figure:';
+  return `${title}\n\n${table(['', 'system', 'ratio'], rows)}`;
 }
 
 function missingList({ systems }: Results): string {

@@ -45,8 +45,8 @@ export interface System {
   settings: Record<string, string>;
   /** `storage` that survives a power cut is `durable`; `every second` may lose a second; `none` has no storage at all. */
   durability: 'durable' | 'every second' | 'none';
-  /** Which of the ratios of the report it counts for. */
-  family: 'posthorn-sqlite' | 'posthorn-postgres' | 'postgres-peer' | 'other-peer' | 'bound';
+  /** Which of the ratios of the report it counts for; `same-work` has a column of its own among them. */
+  family: 'posthorn-sqlite' | 'posthorn-postgres' | 'postgres-peer' | 'other-peer' | 'same-work' | 'bound';
   /** True, or a sentence that says what is missing and how to get it. */
   isAvailable(): Promise<true | string>;
   /**

@@ -144,6 +144,38 @@ const TARGETS: readonly Target[] = [
   },
 ];
 
+/** What is compared with the peer that does the same work. */
+const SAME_WORK: readonly { key: string; title: string }[] = [
+  { key: 'ingest_1', title: 'ingest × 1' },
+  { key: 'ingest_10', title: 'ingest × 10' },
+  { key: 'drain', title: 'drain' },
+  { key: 'both', title: 'both at once' },
+  { key: 'ingest_1_cpu', title: 'CPU per 1,000 events, ingest × 1' },
+  { key: 'drain_cpu', title: 'CPU per 1,000 deliveries, drain' },
+  { key: 'both_cpu', title: 'CPU per 1,000 deliveries, both at once' },
+];
+
+export interface SameWork {
+  title: string;
+  system: string;
+  /** Posthorn's figure as a part of the peer's. */
+  ratio: number;
+}
+
+/** Posthorn against the best peer that was built to do the same work; empty when none was measured. */
+export function besideSameWork(all: readonly SystemResult[]): SameWork[] {
+  const peers = all.filter(({ family }) => family === 'same-work');
+  return SAME_WORK.flatMap(({ key, title }) =>
+    all
+      .filter(({ family }) => family === 'posthorn-sqlite' || family === 'posthorn-postgres')
+      .map((own) => {
+        const pick = key.endsWith('_cpu') ? Math.min : Math.max;
+        return { title, system: own.name, ratio: valueOf(own, key) / best(peers, key, pick) };
+      })
+      .filter(({ ratio }) => !Number.isNaN(ratio)),
+  );
+}
+
 /** Each target for each of Posthorn's systems that was measured. */
 export function judge(all: readonly SystemResult[]): Judgement[] {
   return TARGETS.flatMap((target) =>

@@ -20,14 +20,23 @@ export function acceptedPerSecond({ acknowledged, startedAt, endedAt }: LoadResu
   return acknowledged / ((endedAt - startedAt) / 1000);
 }
 
-async function ingest(session: Session, scale: Scale): Promise<number> {
+/** @param key - of the figures: the rate, and with `_cpu` and `_memory` what it took */
+async function ingest(session: Session, scale: Scale, key: 'ingest_1' | 'ingest_10'): Promise<Figures> {
   const running = await session.system.start('ingest');
+  const memory = new MemoryWatch(running.pids());
   try {
     await session.publish(running, { kind: 'flat-out', forMs: scale.warmUpMs, atMost: 5000 });
     const atMost = scale.backlogEvents - session.nextNumber;
+    const cpuBefore = cpuSeconds(running.pids());
     const measured = await session.publish(running, { kind: 'flat-out', forMs: scale.ingestMs, atMost });
-    return acceptedPerSecond(measured);
+    const cpu = cpuSeconds(running.pids()) - cpuBefore;
+    return {
+      [key]: acceptedPerSecond(measured),
+      [`${key}_cpu`]: (cpu / measured.acknowledged) * 1000,
+      [`${key}_memory`]: memory.end(),
+    };
   } finally {
+    memory.end();
     await running.stop();
   }
 }
@@ -81,8 +90,7 @@ export const ingestAndDrain: Measure = {
         await prepare(session, scale);
         return await drain(session, scale);
       }
-      const rate = await ingest(session, scale);
-      return { ingest_1: rate, ...(await drain(session, scale)) };
+      return { ...(await ingest(session, scale, 'ingest_1')), ...(await drain(session, scale)) };
     }),
 };
 
@@ -93,7 +101,7 @@ export const ingestTen: Measure = {
   isOnce: false,
   fits: needsIngest,
   run: (stand, system, scale) =>
-    Session.with(stand, system, { accounts: ACCOUNTS, endpointsEach: 10 }, async (session) => ({
-      ingest_10: await ingest(session, scale),
-    })),
+    Session.with(stand, system, { accounts: ACCOUNTS, endpointsEach: 10 }, (session) =>
+      ingest(session, scale, 'ingest_10'),
+    ),
 };

@@ -1,25 +1,22 @@
 /** What a long history and a long queue of retries take from what is new. */
-import { median } from '../figures.ts';
 import { Session, type Stand } from '../stand.ts';
 import type { System } from '../system.ts';
-import { assertKept } from './assert-kept.ts';
-import { measureBoth, warmUp } from './both.ts';
+import { repeatBoth } from './both.ts';
 import { type Measure, needsIngest, type Scale } from './measure.ts';
 
 const ACCOUNTS = 10;
 
-async function throughput(stand: Stand, system: System, scale: Scale, isFull: boolean): Promise<number> {
+async function throughput(
+  stand: Stand,
+  system: System,
+  scale: Scale,
+  isFull: boolean,
+): ReturnType<typeof repeatBoth> {
   return await Session.with(stand, system, { accounts: ACCOUNTS, endpointsEach: 1 }, async (session) => {
     if (isFull) await system.fill?.(scale.stored);
     const running = await system.start('both');
     try {
-      await warmUp(session, running, scale);
-      const rates: number[] = [];
-      for (let repeat = 0; repeat < scale.repeats; repeat += 1) {
-        rates.push((await measureBoth(session, running, scale.bothMs, scale.patienceMs)).rate);
-      }
-      await assertKept(session);
-      return median(rates);
+      return await repeatBoth(session, running, scale);
     } finally {
       await running.stop();
     }
@@ -38,6 +35,12 @@ export const stored: Measure = {
   async run(stand, system, scale) {
     const empty = await throughput(stand, system, scale, false);
     const full = await throughput(stand, system, scale, true);
-    return { stored: full / empty, stored_full: full, stored_empty: empty };
+    return {
+      stored: full.rate / empty.rate,
+      stored_full: full.rate,
+      stored_empty: empty.rate,
+      stored_cpu: full.cpuPerThousand,
+      stored_memory: full.memoryMiB,
+    };
   },
 };

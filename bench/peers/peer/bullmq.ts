@@ -1,6 +1,7 @@
 import { Queue as BullQueue, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import {
+  type AcceptedEvent,
   type Delivery,
   DeliveryFailed,
   type Filling,
@@ -22,6 +23,8 @@ const LOCK_MS = 15_000;
 const STALLED_CHECK_MS = 5_000;
 /** A crash of the worker must not end a delivery: the default is to fail a job at the second one. */
 const MAX_STALLED = 100;
+/** How long events are kept, and so their ids known: as long as Posthorn keeps them by default. */
+const EVENTS_KEPT_S = 30 * 24 * 3600;
 const FILL_JOBS_A_CALL = 1_000;
 const HOUR_MS = 3_600_000;
 
@@ -48,14 +51,26 @@ export function bullmqQueue(redisUrl: string): Queue {
       const connection = connect();
       const queue = new BullQueue<Delivery>(QUEUE, { connection, defaultJobOptions: JOB_OPTIONS });
       await queue.waitUntilReady();
+      const add = async (deliveries: Delivery[], jobId?: (delivery: Delivery) => string): Promise<void> => {
+        const jobs = deliveries.map((data) => ({
+          name: data.eventType,
+          data,
+          ...(jobId === undefined ? {} : { opts: { jobId: jobId(data) } }),
+        }));
+        const [first] = jobs;
+        if (jobs.length === 1 && first !== undefined) await queue.add(first.name, first.data, first.opts);
+        else await queue.addBulk(jobs);
+      };
       return {
-        add: async (deliveries) => {
-          const [first] = deliveries;
-          if (deliveries.length === 1 && first !== undefined) {
-            await queue.add(first.eventType, first);
-          } else {
-            await queue.addBulk(deliveries.map((data) => ({ name: data.eventType, data })));
-          }
+        add: (deliveries) => add(deliveries),
+        // The event comes last: when a crash leaves jobs without it, a repeat adds jobs of the same ids, which is none.
+        addOnce: async ({ username, eventId, fingerprint, body }: AcceptedEvent, deliveries) => {
+          const key = `event:${username}:${eventId}`;
+          const known = await connection.get(key);
+          if (known !== null) return known.startsWith(fingerprint) ? 'duplicate' : 'conflict';
+          await add(deliveries, ({ endpoint }) => `${username}-${eventId}-${endpoint}`);
+          await connection.set(key, `${fingerprint} ${body}`, 'EX', EVENTS_KEPT_S, 'NX');
+          return 'stored';
         },
         close: async () => {
           await queue.close();
@@ -114,8 +129,22 @@ export function bullmqQueue(redisUrl: string): Queue {
 }
 
 function attemptFields({ endpoint, eventId }: Delivery, outcome: Outcome): (string | number)[] {
-  const { status, failure, startedAt, durationMs } = outcome;
+  const { status, failure, startedAt, durationMs, exchange } = outcome;
+  const kept =
+    exchange === undefined
+      ? []
+      : [
+          'url',
+          exchange.url,
+          'request',
+          JSON.stringify(exchange.requestHeaders),
+          'response',
+          JSON.stringify(exchange.responseHeaders),
+          'body',
+          exchange.responseBody ?? '',
+        ];
   return [
+    ...kept,
     'endpoint',
     endpoint,
     'event',

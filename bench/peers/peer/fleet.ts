@@ -4,6 +4,7 @@ import type { Fleet } from '../system.ts';
 /** Where a delivery goes. */
 export interface Target {
   origin: string;
+  hostname: string;
   path: string;
   /** The whole `whsec_…` string: the key of the signature (wire contract, section 2). */
   secret: string;
@@ -26,8 +27,8 @@ export async function readDirectory(fleetFile: string): Promise<Directory> {
       endpoints.map(({ number }) => number),
     );
     for (const { number, url, secret } of endpoints) {
-      const { origin, pathname, search } = new URL(url);
-      directory.targets.set(number, { origin, path: pathname + search, secret });
+      const { origin, hostname, pathname, search } = new URL(url);
+      directory.targets.set(number, { origin, hostname, path: pathname + search, secret });
     }
   }
   return directory;

@@ -33,11 +33,14 @@ async function fill(queue: Queue, { fleetFile, finished, pending }: FillOrder): 
 }
 
 /** Ends in order: no more requests, then no more deliveries. */
-async function serve(queue: Queue, { api, delivers, fleetFile, servingSince }: ServeOrder): Promise<void> {
+async function serve(queue: Queue, order: ServeOrder): Promise<void> {
+  const { api, delivers, fleetFile, servingSince, keepsPromises } = order;
   const ended = once(process, 'SIGTERM');
   const directory = await readDirectory(fleetFile);
-  const closeApi = api === null ? undefined : await serveApi(queue, directory, api);
-  const closeDelivery = delivers ? await serveDelivery(queue, directory, servingSince) : undefined;
+  const closeApi = api === null ? undefined : await serveApi(queue, directory, api, keepsPromises);
+  const closeDelivery = delivers
+    ? await serveDelivery(queue, directory, servingSince, keepsPromises)
+    : undefined;
   tell();
   await ended;
   await closeApi?.();
@@ -48,9 +51,10 @@ async function serveApi(
   queue: Queue,
   directory: Directory,
   { port, apiKey }: NonNullable<ServeOrder['api']>,
+  keepsPromises: boolean,
 ): Promise<() => Promise<void>> {
   const producer = await queue.produce();
-  const app = buildIngest(apiKey, directory, producer);
+  const app = buildIngest(apiKey, directory, producer, keepsPromises);
   await app.listen({ port, host: '127.0.0.1' });
   return async () => {
     await app.close();
@@ -62,8 +66,9 @@ async function serveDelivery(
   queue: Queue,
   directory: Directory,
   servingSince: number,
+  keepsPromises: boolean,
 ): Promise<() => Promise<void>> {
-  const sender = createSender(directory);
+  const sender = createSender(directory, keepsPromises);
   const consumer = await queue.consume(sender.deliver, servingSince);
   return async () => {
     await consumer.close();

@@ -37,7 +37,8 @@ describe('the peers of the benchmark', () => {
     await site.remove();
   });
 
-  for (const system of [bullmq('always'), bullmq('everysec'), pgBoss(), graphileWorker()]) {
+  const peers = [bullmq('always'), bullmq('everysec'), bullmq('always', true), pgBoss(), graphileWorker()];
+  for (const system of peers) {
     describe(system.name, () => {
       let missing: string | undefined;
       before(async () => {
@@ -70,6 +71,22 @@ describe('the peers of the benchmark', () => {
           await receiver.arrived(ENDPOINTS);
         });
         assert.deepEqual(receiver.wrong, []);
+      });
+
+      const once = system.family === 'same-work';
+      it(`takes an event id ${once ? 'once, and no other content for it' : 'as often as it comes'}`, async (t) => {
+        if (missing !== undefined) return t.skip(missing);
+        await system.setUp(site, fleet);
+        receiver.expect(fleet);
+        await serving(system, 'both', async (running) => {
+          assert.equal(await post(running, 0), 200);
+          await receiver.arrived(ENDPOINTS);
+          assert.equal(await post(running, 0), 200);
+          assert.equal(await post(running, 0, { ...makeData(), note: 'changed' }), once ? 409 : 200);
+          assert.equal(await post(running, 0, { note: 'not what its schema asks for' }), once ? 400 : 200);
+        });
+        // What was taken is delivered before the end in order.
+        assert.equal(receiver.requests > ENDPOINTS, !once);
       });
 
       it('keeps waiting deliveries that were filled in waiting, and delivers new ones beside them', async (t) => {
@@ -114,7 +131,11 @@ async function publish(running: Running, from: number, to: number): Promise<void
 }
 
 /** The request as the load generator sends it; answers the status. */
-async function post({ port, apiKey }: Pick<Running, 'port' | 'apiKey'>, number: number): Promise<number> {
+async function post(
+  { port, apiKey }: Pick<Running, 'port' | 'apiKey'>,
+  number: number,
+  data: object = makeData(),
+): Promise<number> {
   const response = await fetch(`http://127.0.0.1:${port}/v2/publish`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', 'x-api-key': apiKey },
@@ -122,7 +143,7 @@ async function post({ port, apiKey }: Pick<Running, 'port' | 'apiKey'>, number: 
       username: 'bench-00000',
       event: EVENT_TYPE,
       event_id: eventId(RUN, number),
-      data: makeData(),
+      data,
     }),
   });
   await response.arrayBuffer();
@@ -133,6 +154,7 @@ async function post({ port, apiKey }: Pick<Running, 'port' | 'apiKey'>, number: 
 class Receiver {
   pairs = new Set<string>();
   wrong: string[] = [];
+  requests = 0;
   readonly port: number;
   readonly #server: Server;
   #secrets = new Map<string, string>();
@@ -159,6 +181,7 @@ class Receiver {
   expect({ accounts }: Fleet, { refuseFirst = false } = {}): void {
     this.pairs = new Set();
     this.wrong = [];
+    this.requests = 0;
     this.#refused = new Set();
     this.#refusesFirst = refuseFirst;
     const endpoints = accounts.flatMap((account) => account.endpoints);
@@ -184,6 +207,7 @@ class Receiver {
   }
 
   #take({ url = '', headers }: IncomingMessage, body: Buffer): number {
+    this.requests += 1;
     const { event_id: id, event, data } = JSON.parse(body.toString()) as Record<string, unknown>;
     const pair = `${String(id)} ${url}`;
     const isRight =

@@ -12,6 +12,8 @@ interface Order {
   databaseUrl: string;
   /** The fleet as JSON, as `Site.fleetFile` names it. */
   fleetFile: string;
+  /** Does what Posthorn does beside queueing and sending: see `peer/promises.ts`. */
+  keepsPromises: boolean;
 }
 
 /** Be a part of the running service until SIGTERM: the API when `api` is given, the workers when `delivers`. */

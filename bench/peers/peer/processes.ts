@@ -17,6 +17,8 @@ export interface PeerSite {
   /** Names the processes' logs. */
   name: string;
   queue: QueueName;
+  /** As {@link Plan} has it; default false. */
+  keepsPromises?: boolean;
   databaseUrl: string;
   /** The root of the database's process tree. */
   databasePid: number;
@@ -36,13 +38,14 @@ export interface Layout {
  * @throws Error when a process ends or isn't ready within 30 s; the end of its log is in the message
  */
 export async function startPeer(at: PeerSite, layout: Layout, mode: Mode): Promise<Running> {
-  const { site, queue, databaseUrl, databasePid } = at;
+  const { site, queue, databaseUrl, databasePid, keepsPromises = false } = at;
   const port = mode === 'deliver' ? null : await site.freePort();
   const apiKey = randomBytes(24).toString('hex');
   const serve = {
     task: 'serve',
     queue,
     databaseUrl,
+    keepsPromises,
     fleetFile: site.fleetFile,
     servingSince: Date.now(),
   } as const;
@@ -77,13 +80,15 @@ export async function startPeer(at: PeerSite, layout: Layout, mode: Mode): Promi
 /** Makes the queue's tables. */
 export async function setUpPeer(at: PeerSite): Promise<void> {
   const { queue, databaseUrl, site } = at;
-  await finish(startProcess(at, { task: 'setUp', queue, databaseUrl, fleetFile: site.fleetFile }));
+  const plan: Plan = { task: 'setUp', queue, databaseUrl, fleetFile: site.fleetFile, keepsPromises: false };
+  await finish(startProcess(at, plan));
 }
 
 /** Stores deliveries in bulk, as {@link FillOrder} says. */
 export async function fillPeer(at: PeerSite, counts: Pick<FillOrder, 'finished' | 'pending'>): Promise<void> {
   const { queue, databaseUrl, site } = at;
-  const plan: Plan = { task: 'fill', queue, databaseUrl, fleetFile: site.fleetFile, ...counts };
+  const { fleetFile } = site;
+  const plan: Plan = { task: 'fill', queue, databaseUrl, fleetFile, keepsPromises: false, ...counts };
   await finish(startProcess(at, plan, FILL_PATIENCE_MS));
 }
 

@@ -19,11 +19,35 @@ export interface Outcome {
   /** Unix milliseconds. */
   startedAt: number;
   durationMs: number;
+  /** What was sent and answered, where the log of attempts keeps it. */
+  exchange?: Exchange;
+}
+
+/** Of an attempt, what its receiver's owner may want to see. */
+export interface Exchange {
+  url: string;
+  requestHeaders: Record<string, string>;
+  responseHeaders: Record<string, string | string[] | undefined> | null;
+  /** The first bytes. */
+  responseBody: string | null;
+}
+
+/** An event as it was accepted, for whoever sends its id again. */
+export interface AcceptedEvent {
+  username: string;
+  eventId: string;
+  /** Of type and data. */
+  fingerprint: string;
+  body: string;
 }
 
 export interface Producer {
   /** Resolves when the jobs are as durable as the queue's storage makes them. */
   add(deliveries: Delivery[]): Promise<void>;
+  /**
+   * As {@link add}, once for each event id of an account, and keeps the event. Missing where a queue is measured without.
+   */
+  addOnce?(event: AcceptedEvent, deliveries: Delivery[]): Promise<'stored' | 'duplicate' | 'conflict'>;
   close(): Promise<void>;
 }
 

@@ -26,9 +26,26 @@ const SETTINGS: Readonly<Record<string, string>> = {
   fill: 'waiting jobs as delayed ones that have not failed yet; of the finished, the attempts up to the cap',
 };
 
-/** A new {@link System} for BullMQ on a Redis with its log of writes on. */
-export function bullmq(appendfsync: AppendFsync): System {
-  const name = `bullmq-${appendfsync}`;
+const PROMISES_SETTINGS: Readonly<Record<string, string>> = {
+  ...SETTINGS,
+  API:
+    'Fastify 5, schema-validated (data too), one log line a request; each event kept for 30 days under its id with a ' +
+    'fingerprint of its content (GET before, SET NX after the jobs, whose ids are made of the event’s)',
+  deliveries:
+    'undici 8, a keep-alive pool an origin without a limit, time-out 5 s by its coarse timers; both signatures, address ' +
+    'check, one log line an attempt',
+  attempts: `${SETTINGS.attempts}; with URL, headers of both sides and the response's first 4 KiB`,
+  'left out, in their favour':
+    'lanes, metrics, statistics, encrypted secrets, a queryable history of deliveries',
+};
+
+/**
+ * A new {@link System} for BullMQ on a Redis with its log of writes on.
+ *
+ * @param keepsPromises - built as a service that promises what Posthorn does, as far as the queue allows
+ */
+export function bullmq(appendfsync: AppendFsync, keepsPromises = false): System {
+  const name = keepsPromises ? `bullmq-${appendfsync}-same-work` : `bullmq-${appendfsync}`;
   let redis: RedisServer | undefined;
   let peer: PeerSite | undefined;
   let running: Running | undefined;
@@ -36,9 +53,9 @@ export function bullmq(appendfsync: AppendFsync): System {
   const system: System = {
     name,
     durability: appendfsync === 'always' ? 'durable' : 'every second',
-    family: 'other-peer',
+    family: keepsPromises ? 'same-work' : 'other-peer',
     settings: {
-      ...SETTINGS,
+      ...(keepsPromises ? PROMISES_SETTINGS : SETTINGS),
       Redis: Object.entries(redisSettings(appendfsync))
         .map(([key, value]) => `${key} ${value === '' ? '""' : value}`)
         .join(', '),
@@ -47,7 +64,7 @@ export function bullmq(appendfsync: AppendFsync): System {
     async setUp(site) {
       await system.tearDown();
       redis = await startRedis(site, `${name}-redis`, appendfsync);
-      peer = { site, name, queue: 'bullmq', databaseUrl: redis.url, databasePid: redis.pid };
+      peer = { site, name, queue: 'bullmq', keepsPromises, databaseUrl: redis.url, databasePid: redis.pid };
       await setUpPeer(peer);
     },
     async start(mode) {

@@ -11,6 +11,7 @@ const LOADERS: Readonly<Record<string, () => System | Promise<System>>> = {
   'posthorn-postgres-split': posthornPostgresSplit,
   'bullmq-always': async () => (await import('./bullmq.ts')).bullmq('always'),
   'bullmq-everysec': async () => (await import('./bullmq.ts')).bullmq('everysec'),
+  'bullmq-always-same-work': async () => (await import('./bullmq.ts')).bullmq('always', true),
   'pg-boss': async () => (await import('./pg-boss.ts')).pgBoss(),
   'graphile-worker': async () => (await import('./graphile-worker.ts')).graphileWorker(),
   'bare-undici': bare,
@@ -18,10 +19,16 @@ const LOADERS: Readonly<Record<string, () => System | Promise<System>>> = {
 
 export const SYSTEM_NAMES: readonly string[] = Object.keys(LOADERS);
 
+/** Those that are measured when none are chosen and the time is short. */
+export const SHORT_FORM_SYSTEMS: readonly string[] = SYSTEM_NAMES.filter(
+  (name) => name !== 'bullmq-always-same-work',
+);
+
 /** Those that need `npm ci` in `bench/peers`. */
 export const PEER_NAMES: readonly string[] = [
   'bullmq-always',
   'bullmq-everysec',
+  'bullmq-always-same-work',
   'pg-boss',
   'graphile-worker',
 ];

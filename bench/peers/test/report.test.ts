@@ -8,7 +8,7 @@ import { merge, type Results, type SystemResult } from '../results.ts';
 import { hasTimeFor } from '../runner.ts';
 import type { System } from '../system.ts';
 import { copyStatement } from '../systems/posthorn-fill.ts';
-import { judge } from '../targets.ts';
+import { besideSameWork, judge } from '../targets.ts';
 
 function result(
   name: string,
@@ -149,6 +149,27 @@ suite('options', () => {
     assert.equal(hasTimeFor(3, short, 3000), false);
     assert.equal(hasTimeFor(2, { rounds: null, form: 'long' }, 1e9), true);
     assert.equal(hasTimeFor(3, { rounds: 5, form: 'short' }, 1e9), true);
+  });
+});
+
+suite('the peer that does the same work', () => {
+  const peer = result('bullmq-always-same-work', 'same-work', { drain: [2000], drain_cpu: [0.8] });
+
+  test('is shown beside Posthorn, and counts for no target', () => {
+    const systems = [...SYSTEMS, peer];
+    assert.deepEqual(judge(systems), judge(SYSTEMS));
+    const ratios = besideSameWork(systems).map(({ title, system, ratio }) => [title, system, ratio]);
+    assert.deepEqual(ratios, [
+      ['drain', 'posthorn-sqlite', 4.5],
+      ['drain', 'posthorn-postgres', 2.5],
+      ['CPU per 1,000 deliveries, drain', 'posthorn-sqlite', 0.25],
+    ]);
+    assert.match(writeReport(results(systems)), /\| drain \| posthorn-sqlite \| 4\.50 \|/);
+  });
+
+  test('has no table without it', () => {
+    assert.deepEqual(besideSameWork(SYSTEMS), []);
+    assert.doesNotMatch(writeReport(results(SYSTEMS)), /same work/);
   });
 });
 
