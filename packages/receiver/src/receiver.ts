@@ -176,9 +176,10 @@ export function createReceiver<Events extends EventTypes<Events> = JoggEvents>(
 
   const handle = async (event: WebhookEvent, host: ReceiverHost): Promise<ReceiverAnswer> => {
     const run = runner.run(event);
+    // Not only when it is slow: the sender may go away, and some runtimes then end what its request has begun.
+    host.waitUntil?.(run.catch(() => {}));
     const outcome = await within(answerWithinMs, run);
     if (outcome !== null) return answer(200, { status: outcome });
-    host.waitUntil?.(run.catch(() => {}));
     throw new WebhookError(
       'handler_slow',
       `The event is still being handled after ${answerWithinMs} ms: a queue would answer at once`,

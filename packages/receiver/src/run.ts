@@ -27,16 +27,25 @@ export interface Runner {
   idle(): Promise<void>;
 }
 
+interface SharedRun {
+  outcome: Promise<RunOutcome>;
+  /**
+   * When its timer last went off, in unix milliseconds. Cloudflare Workers freeze what a request has begun when they end the
+   * request, and its promise then never settles: after a lease without a sign of it the store decides.
+   */
+  aliveAt: number;
+}
+
 /** A lease is extended twice before it would end. */
 const RENEWALS_PER_LEASE = 3;
 
 /** Runs the handler of each event once: reserve, handle, complete or release. */
 export function createRunner(options: RunnerOptions): Runner {
   const { handlerOf, store, leaseMs, rememberMs, report } = options;
-  const running = new Map<string, Promise<RunOutcome>>();
+  const running = new Map<string, SharedRun>();
   const active = new Set<Promise<RunOutcome>>();
 
-  const runOnce = async (event: WebhookEvent): Promise<RunOutcome> => {
+  const runOnce = async (event: WebhookEvent, isAlive: () => void): Promise<RunOutcome> => {
     const handler = handlerOf(event);
     if (handler === null) return 'ignored';
     if (store === null) return handle(handler, event);
@@ -52,6 +61,7 @@ export function createRunner(options: RunnerOptions): Runner {
     }
 
     const renewal = setInterval(() => {
+      isAlive();
       store
         .reserve(key, token, leaseMs)
         .catch((cause: unknown) => report(storeFailed('extend', cause), event));
@@ -109,16 +119,18 @@ export function createRunner(options: RunnerOptions): Runner {
 
   return {
     run(event) {
+      const { event_id: key } = event;
       // Deliveries of one event at the same time share one run and its end: none has to come again.
-      const shared = store === null ? undefined : running.get(event.event_id);
-      if (shared !== undefined) return shared;
-      const run = runOnce(event).finally(() => {
-        active.delete(run);
-        if (running.get(event.event_id) === run) running.delete(event.event_id);
+      const shared = store === null ? undefined : running.get(key);
+      if (shared !== undefined && Date.now() - shared.aliveAt < leaseMs) return shared.outcome;
+      const outcome = runOnce(event, () => (run.aliveAt = Date.now())).finally(() => {
+        active.delete(outcome);
+        if (running.get(key) === run) running.delete(key);
       });
-      active.add(run);
-      if (store !== null) running.set(event.event_id, run);
-      return run;
+      const run: SharedRun = { outcome, aliveAt: Date.now() };
+      active.add(outcome);
+      if (store !== null) running.set(key, run);
+      return outcome;
     },
     async idle() {
       while (active.size > 0) await Promise.allSettled(active);

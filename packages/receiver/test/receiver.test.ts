@@ -17,7 +17,10 @@ import { coded, delivery, type Sample, SECRET } from './support/samples.ts';
 
 type Any = Record<string, Record<string, unknown>>;
 
-afterEach(() => mock.restoreAll());
+afterEach(() => {
+  mock.restoreAll();
+  mock.timers.reset();
+});
 
 /** What the sender reads. */
 async function receive(
@@ -222,6 +225,36 @@ describe('duplicates', () => {
     assert.equal((await receive(receiver, sample)).status, 503);
     time += 60_000;
     assert.deepEqual((await receive(receiver, sample)).json, { status: 'handled' });
+  });
+
+  it('are not held up for ever by a run that the runtime has frozen with its request', async () => {
+    mock.timers.enable({ apis: ['Date'], now: Date.now() });
+    mock.method(globalThis, 'setInterval', () => 0);
+    let frozen = true;
+    const { receiver } = receiverOf(() => (frozen ? new Promise(() => {}) : undefined), {
+      answerWithinMs: 1,
+    });
+    const body = await delivery({}, { timestamp: Math.floor(Date.now() / 1000) + 60 });
+    assert.equal((await receive(receiver, body)).status, 503);
+    frozen = false;
+    mock.timers.setTime(Date.now() + 59_999);
+    assert.equal((await receive(receiver, body)).json.error, 'handler_slow', 'it may still run');
+    mock.timers.setTime(Date.now() + 1);
+    assert.deepEqual((await receive(receiver, body)).json, { status: 'handled' });
+  });
+
+  it('tell the runtime of the run at once: it may end the request when the sender goes away', async () => {
+    const { opened, open } = gate();
+    const { receiver } = receiverOf(() => opened);
+    const waited: Promise<unknown>[] = [];
+    const answer = receive(receiver, await delivery(), {
+      waitUntil: (work: Promise<unknown>) => {
+        waited.push(work);
+        open();
+      },
+    });
+    assert.equal((await answer).status, 200);
+    assert.equal(waited.length, 1);
   });
 
   it('have their lease extended while the handler runs', async () => {
