@@ -213,7 +213,7 @@ suite(
       },
     };
   },
-  noRedis,
+  noRedis(),
 );
 
 suite(
@@ -233,5 +233,5 @@ suite(
       },
     };
   },
-  noRedis,
+  noRedis(),
 );

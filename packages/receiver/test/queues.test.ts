@@ -91,7 +91,7 @@ describe('a queue that stores events', TIME_LIMIT, () => {
     }
   });
 
-  it('in Redis, by BullMQ, handles each once and tries again what failed', { skip: noRedis }, async () => {
+  it('in Redis, by BullMQ, handles each once and tries again what failed', { skip: noRedis() }, async () => {
     const redis = await startRedis();
     const connection = { host: '127.0.0.1', port: redis.port };
     const queue = new Queue('webhooks', { connection });

@@ -1,11 +1,20 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { closedPort } from '../../../server/test/support/receivers.ts';
+import { findProgram } from '../../../server/test/support/tools.ts';
 
-/** Why tests on Redis are skipped; false where `redis-server` is on the PATH. */
-export const noRedis =
-  spawnSync('redis-server', ['--version']).status === 0 ? false : 'redis-server is not installed here';
+/**
+ * Why tests on Redis are skipped; false where `redis-server` is on the PATH.
+ *
+ * @throws Error where `POSTHORN_TEST_TOOLS` is `required`, as in CI
+ */
+export function noRedis(): string | false {
+  if (findProgram('redis-server') !== null) return false;
+  const missing = 'no redis-server here: apt-get install redis-server';
+  if (process.env.POSTHORN_TEST_TOOLS === 'required') throw new Error(missing);
+  return missing;
+}
 
 export interface RunningRedis {
   port: number;
