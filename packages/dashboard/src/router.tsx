@@ -39,7 +39,7 @@ const overview = createRoute({
   getParentRoute: () => shell,
   path: '/',
   validateSearch: texts('range'),
-  component: lazyRouteComponent(() => import('./pages/overview.tsx')),
+  component: lazyRouteComponent(() => import('./pages/overview/overview.tsx')),
 });
 
 const eventTypes = createRoute({
@@ -113,7 +113,8 @@ const replays = createRoute({
 const apiKeys = createRoute({
   getParentRoute: () => shell,
   path: '/api-keys',
-  component: lazyRouteComponent(() => import('./pages/api-keys.tsx')),
+  validateSearch: texts('show', 'new'),
+  component: lazyRouteComponent(() => import('./pages/api-keys/api-keys.tsx')),
 });
 
 const firstRun = createRoute({
@@ -125,7 +126,7 @@ const firstRun = createRoute({
 const accounts = createRoute({
   getParentRoute: () => shell,
   path: '/accounts',
-  validateSearch: texts('cursor'),
+  validateSearch: texts('q', 'new', 'cursor'),
   component: lazyRouteComponent(() => import('./pages/accounts/list.tsx')),
 });
 

@@ -148,3 +148,62 @@ export interface Stats {
   totals: StatsMeasures;
   groups?: ({ key: string } & StatsMeasures)[];
 }
+
+export interface TroubledEndpoint {
+  username: string;
+  endpoint_id: string;
+  url: string;
+  status: EndpointStatus;
+  disabled_reason: string | null;
+  /** Of the last 24 hours. */
+  delivered: number;
+  failed_attempts: number;
+  dead: number;
+}
+
+export interface Overview {
+  pending: number;
+  /** False: at least so many (one account), or about so many (all accounts). */
+  pending_is_exact: boolean;
+  oldest_due_seconds: number;
+  endpoints: { enabled: number; disabled: number };
+  troubled: TroubledEndpoint[];
+}
+
+export interface ApiKey {
+  key_id: string;
+  name: string;
+  scopes: Scope[];
+  prefix: string;
+  created_at: number;
+  expires_at: number | null;
+  last_used_at: number | null;
+  revoked_at: number | null;
+}
+
+export interface NewApiKey extends Omit<ApiKey, 'last_used_at' | 'revoked_at'> {
+  /** The key: in this one answer and never again. */
+  api_key: string;
+}
+
+export interface AuditEntry {
+  audit_id: string;
+  at: number;
+  actor: 'account' | 'operator' | 'command' | 'service';
+  key_id: string | null;
+  key_account: string | null;
+  via: string;
+  request_id: string | null;
+  remote_address: string | null;
+  action: string;
+  target_type: string;
+  target: string;
+  account: string | null;
+  before: Record<string, unknown> | null;
+  after: Record<string, unknown> | null;
+}
+
+export interface PortalLink {
+  url: string;
+  expires_at: number;
+}

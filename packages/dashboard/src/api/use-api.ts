@@ -24,12 +24,15 @@ export interface Api {
 /**
  * Calls that carry the account of the URL (`?account=`), for operators as `x-account`.
  *
+ * @param of - for operators: another account than the one in view, as on the page about it
  * @example
  * const api = useApi();
  * await api.send('DELETE', `/v2/endpoint/${endpointId}`);
  */
-export function useApi(): Api {
-  const { account, actsFor } = useAccount();
+export function useApi(of?: string): Api {
+  const inView = useAccount();
+  const account = of ?? inView.account;
+  const actsFor = of ?? inView.actsFor;
   return useMemo(() => {
     const call = <T>(method: Method, path: string, options: RequestOptions) =>
       request<T>(method, path, { ...options, account: actsFor });
@@ -50,7 +53,11 @@ export function apiKeyOf(account: string | null, path: string, query: Query = {}
   return ['api', account, path, query];
 }
 
-type ApiQueryOptions<T> = Omit<UseQueryOptions<T, ApiError>, 'queryKey' | 'queryFn'> & { query?: Query };
+type ApiQueryOptions<T> = Omit<UseQueryOptions<T, ApiError>, 'queryKey' | 'queryFn'> & {
+  query?: Query;
+  /** For operators: another account than the one in view. */
+  account?: string;
+};
 
 /**
  * A GET whose answer is kept and shared between components.
@@ -59,8 +66,8 @@ type ApiQueryOptions<T> = Omit<UseQueryOptions<T, ApiError>, 'queryKey' | 'query
  * const endpoints = useApiQuery<{ endpoints: Endpoint[] }>('/v2/endpoints');
  */
 export function useApiQuery<T>(path: string, options: ApiQueryOptions<T> = {}): UseQueryResult<T, ApiError> {
-  const { query, ...rest } = options;
-  const api = useApi();
+  const { query, account, ...rest } = options;
+  const api = useApi(account);
   return useQuery<T, ApiError>({
     queryKey: apiKeyOf(api.account, path, query),
     queryFn: ({ signal }) => api.get<T>(path, query, signal),

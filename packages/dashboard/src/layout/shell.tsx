@@ -65,7 +65,7 @@ function Frame({ session }: { session: SessionInfo }) {
       >
         Skip to the content
       </a>
-      <div className="border-line bg-surface sticky top-0 z-30 border-b md:h-dvh md:border-r md:border-b-0">
+      <header className="border-line bg-surface sticky top-0 z-30 border-b md:h-dvh md:border-r md:border-b-0">
         <div className="flex max-h-dvh flex-col md:h-full">
           <div className="flex h-12 shrink-0 items-center justify-between gap-2 px-4">
             <Link to="/" className="flex items-center gap-2 rounded font-semibold tracking-tight">
@@ -91,7 +91,7 @@ function Frame({ session }: { session: SessionInfo }) {
             <SessionMenu session={session} />
           </div>
         </div>
-      </div>
+      </header>
       <main id="content" tabIndex={-1} className="min-w-0 p-4 pb-16 outline-none md:p-6">
         <div className="mx-auto max-w-6xl">
           <Suspense fallback={<PageLoading />}>

@@ -12,6 +12,14 @@ export function counted(value: number, one: string, many = `${one}s`): string {
   return `${count(value)} ${value === 1 ? one : many}`;
 }
 
+/** `98.4 %`; never rounded up to 100 or down to 0. */
+export function percent(part: number, whole: number): string {
+  if (whole === 0) return '–';
+  const share = (part / whole) * 100;
+  if (share === 100 || share === 0) return `${share} %`;
+  return `${Math.min(99.9, Math.max(0.1, Math.round(share * 10) / 10))} %`;
+}
+
 /** `512 B`, `1.5 KB`, `3.0 MB` */
 export function bytes(value: number): string {
   if (value < 1024) return `${value} B`;

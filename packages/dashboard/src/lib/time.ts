@@ -53,6 +53,19 @@ export function milliseconds(ms: number | null): string {
   return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(2)} s`;
 }
 
+const clockTime = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
+const dayTime = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
+
+/** A time under a plot: of the day where the plot is a day or shorter, else the date. */
+export function plotTime(unixSeconds: number, rangeSeconds: number): string {
+  return (rangeSeconds > DAY ? dayTime : clockTime).format(unixSeconds * 1000);
+}
+
+/** The point of a plot that is looked at: `24 Nov, 09:15`. */
+export function pointTime(unixSeconds: number): string {
+  return `${dayTime.format(unixSeconds * 1000)}, ${clockTime.format(unixSeconds * 1000)}`;
+}
+
 /** What `<input type="datetime-local">` takes, in the viewer's zone: `2026-11-24T09:12`. */
 export function toLocalInput(unixSeconds: number): string {
   const at = new Date(unixSeconds * 1000);

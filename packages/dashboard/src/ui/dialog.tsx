@@ -10,6 +10,8 @@ import { Button, type ButtonKind, IconButton } from './button.tsx';
 import { ErrorPanel } from './error-panel.tsx';
 import { CloseIcon } from './icons.tsx';
 
+const FIRST = ['input:enabled', 'select:enabled', 'textarea:enabled', '[data-harmless]'].join(', ');
+
 export interface DialogProps {
   open: boolean;
   /** It wants to be closed: Escape, a click beside it, the cross. */
@@ -27,7 +29,11 @@ export function Dialog({ open, onClose, title, children, footer, wide = false }:
   useEffect(() => {
     const dialog = ref.current;
     if (dialog === null) return;
-    if (open && !dialog.open) dialog.showModal();
+    if (open && !dialog.open) {
+      dialog.showModal();
+      // The browser would choose the cross: the first field is what somebody came for, else the harmless button.
+      dialog.querySelector<HTMLElement>(FIRST)?.focus();
+    }
     if (!open && dialog.open) dialog.close();
   }, [open]);
   return (
@@ -109,7 +115,7 @@ export function Confirm({
       title={title}
       footer={
         <>
-          <Button onClick={onClose} autoFocus={typed === undefined}>
+          <Button onClick={onClose} data-harmless>
             Cancel
           </Button>
           <Button

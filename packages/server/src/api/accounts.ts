@@ -89,10 +89,21 @@ export function accountRoutes({ store, delivery }: ApiDeps, auth: Authenticator)
       operationId: 'listAccounts',
       tag: 'Accounts',
       summary: 'List accounts, newest first',
-      query: Type.Object(pageFields, { additionalProperties: false }),
+      query: Type.Object(
+        {
+          search: Type.Optional(
+            Type.String({
+              maxLength: 64,
+              description: 'Only accounts whose name contains this, in either case.',
+            }),
+          ),
+          ...pageFields,
+        },
+        { additionalProperties: false },
+      ),
       data: AccountPage,
       async handle({ query }) {
-        const page = await store.listAccounts(pageOf(query));
+        const page = await store.listAccounts(pageOf(query), query.search);
         return { accounts: page.items.map(accountShape), next_cursor: page.nextCursor };
       },
     }),

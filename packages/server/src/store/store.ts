@@ -323,7 +323,8 @@ export interface Store {
   /** Rejects with `conflict` when the name is taken. */
   createAccount(account: { username: string; metadata: JsonObject | null }): Promise<Account>;
   getAccount(username: string): Promise<Account | null>;
-  listAccounts(page: PageRequest): Promise<Page<Account>>;
+  /** `search`: only those whose name contains it, in either case. */
+  listAccounts(page: PageRequest, search?: string): Promise<Page<Account>>;
   /**
    * Suspending parks the account's lanes: nothing of it is leased until it is active again. Null when there is no
    * such account.

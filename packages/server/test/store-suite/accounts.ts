@@ -77,6 +77,20 @@ export function accountTests(test: StoreTest): void {
       assert.equal(first.nextCursor, null, 'a page that ends the list has no cursor');
     });
 
+    test('accounts are found by a part of their name, in either case, page by page', async (bench) => {
+      for (const name of ['Ada.Studio', 'bob', 'studio-2', 'a_b', 'a%b']) {
+        await bench.account(name);
+        await bench.advance(SECOND_MS);
+      }
+      const found = async (search: string) =>
+        (await listAll((page) => bench.store.listAccounts(page, search), 1)).map(({ username }) => username);
+      assert.deepEqual(await found('STUDIO'), ['studio-2', 'Ada.Studio']);
+      assert.deepEqual(await found('_'), ['a_b']);
+      assert.deepEqual(await found('%'), ['a%b']);
+      assert.deepEqual(await found('nobody'), []);
+      assert.equal((await found('')).length, 5);
+    });
+
     test('accounts made in one moment are each listed once', async (bench) => {
       const names = await Promise.all(Array.from({ length: 9 }, () => bench.account()));
       const listed = await listAll(bench.store.listAccounts.bind(bench.store), 2);

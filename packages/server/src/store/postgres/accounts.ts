@@ -41,7 +41,7 @@ export function accountOperations({
 
     getAccount: (username) => find({ query }, username),
 
-    async listAccounts({ limit, cursor }) {
+    async listAccounts({ limit, cursor }, search = '') {
       const [createdAt, username] =
         cursor === null
           ? [Number.MAX_SAFE_INTEGER, '']
@@ -49,8 +49,9 @@ export function accountOperations({
       // Newest first by the index on (created_at, username).
       const rows = await query<AccountRow>(
         `${SELECT} WHERE (a.created_at, a.username) < ($1, $2) AND a.status <> 'deleted'
-         ORDER BY a.created_at DESC, a.username DESC LIMIT $3`,
-        [createdAt, username, limit + 1],
+           AND strpos(lower(a.username), lower($3)) > 0
+         ORDER BY a.created_at DESC, a.username DESC LIMIT $4`,
+        [createdAt, username, search, limit + 1],
       );
       return pageOf('accounts', rows, limit, (row) => [row.created_at, row.username], toAccount);
     },

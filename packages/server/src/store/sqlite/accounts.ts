@@ -19,9 +19,9 @@ export function accountOperations({
     `INSERT INTO account (username, status, metadata, created_at) VALUES (?, 'active', ?, ?)`,
   );
   // Newest first by the index on (created_at, username).
-  const page = db.prepare<[number, string, number], AccountRow>(
+  const page = db.prepare<[number, string, string, number], AccountRow>(
     `SELECT ${COLUMNS} FROM account
-     WHERE (created_at, username) < (?, ?) AND status <> 'deleted'
+     WHERE (created_at, username) < (?, ?) AND status <> 'deleted' AND instr(lower(username), lower(?)) > 0
      ORDER BY created_at DESC, username DESC LIMIT ?`,
   );
   const setStatus = db.prepare<[string, string]>('UPDATE account SET status = ? WHERE username = ?');
@@ -45,12 +45,12 @@ export function accountOperations({
 
     getAccount: find,
 
-    listAccounts({ limit, cursor }) {
+    listAccounts({ limit, cursor }, search = '') {
       const [createdAt, username] =
         cursor === null
           ? [Number.MAX_SAFE_INTEGER, '']
           : (decodeCursor('accounts', cursor, ['number', 'string']) as [number, string]);
-      const rows = page.all(createdAt, username, limit + 1);
+      const rows = page.all(createdAt, username, search, limit + 1);
       return pageOf('accounts', rows, limit, (row) => [row.created_at, row.username], toAccount);
     },
 

@@ -1,5 +1,0 @@
-import { PageHeader } from '../ui/page.tsx';
-
-export default function ApiKeysPage() {
-  return <PageHeader title="API keys" />;
-}

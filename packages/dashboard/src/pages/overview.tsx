@@ -1,5 +1,0 @@
-import { PageHeader } from '../ui/page.tsx';
-
-export default function OverviewPage() {
-  return <PageHeader title="Overview" />;
-}
