@@ -45,7 +45,7 @@ const overview = createRoute({
 const eventTypes = createRoute({
   getParentRoute: () => shell,
   path: '/event-types',
-  validateSearch: texts('q', 'category'),
+  validateSearch: texts('q', 'category', 'new'),
   component: lazyRouteComponent(() => import('./pages/event-types/list.tsx')),
 });
 
@@ -120,7 +120,7 @@ const apiKeys = createRoute({
 const firstRun = createRoute({
   getParentRoute: () => shell,
   path: '/first-run',
-  component: lazyRouteComponent(() => import('./pages/first-run.tsx')),
+  component: lazyRouteComponent(() => import('./pages/first-run/first-run.tsx')),
 });
 
 const accounts = createRoute({
@@ -139,14 +139,14 @@ const accountPage = createRoute({
 const audit = createRoute({
   getParentRoute: () => shell,
   path: '/audit',
-  validateSearch: texts('action', 'actor', 'target', 'since', 'until', 'cursor'),
-  component: lazyRouteComponent(() => import('./pages/audit.tsx')),
+  validateSearch: texts('action', 'target_type', 'target', 'key_id', 'since', 'until', 'cursor'),
+  component: lazyRouteComponent(() => import('./pages/audit/audit.tsx')),
 });
 
 const system = createRoute({
   getParentRoute: () => shell,
   path: '/system',
-  component: lazyRouteComponent(() => import('./pages/system.tsx')),
+  component: lazyRouteComponent(() => import('./pages/system/system.tsx')),
 });
 
 export const router = createRouter({

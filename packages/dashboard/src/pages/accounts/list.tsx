@@ -47,7 +47,7 @@ const COLUMNS: Column<Account>[] = [
     align: 'right',
     className: 'w-0',
     cell: ({ username }) => (
-      <ButtonLink small to="/" search={{ account: username }} aria-label={`Look as it: ${username}`}
+      <ButtonLink small to="/" search={{ account: username }} aria-label={`Look as it: ${username}`}>
         Look as it
       </ButtonLink>
     ),

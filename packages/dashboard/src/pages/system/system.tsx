@@ -1,4 +1,4 @@
-import { PageHeader } from '../ui/page.tsx';
+import { PageHeader } from '../../ui/page.tsx';
 
 export default function SystemPage() {
   return <PageHeader title="System" />;

@@ -1,5 +1,0 @@
-import { PageHeader } from '../ui/page.tsx';
-
-export default function AuditPage() {
-  return <PageHeader title="Audit log" />;
-}
