@@ -31,6 +31,7 @@ import {
 import { nearestName } from './nearest.ts';
 
 const ENDPOINT_POLICIES = ['public-https', 'development'] as const;
+const SWITCH = ['on', 'off'] as const;
 const ROLES = ['all', 'api', 'worker'] as const;
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 const LOG_FORMATS = ['auto', 'json', 'pretty'] as const;
@@ -67,6 +68,8 @@ export interface Config {
   laneLimit: number;
   /** Attempts in flight in all. */
   inFlightLimit: number;
+  /** Receivers get a `traceparent`. */
+  sendsTraceparent: boolean;
   /** Of a receiver's response, kept in the log. */
   responseCaptureBytes: number;
   trustProxy: TrustProxy;
@@ -273,6 +276,15 @@ export const SETTINGS: readonly AnySetting[] = [
     secret: false,
     parse: (text) => parseBytes(text, { maxBytes: MIB }),
     format: formatBytes,
+  },
+  {
+    field: 'sendsTraceparent',
+    name: 'send_traceparent',
+    default: 'off',
+    description: 'whether receivers get a traceparent header of attempts that belong to a trace: on or off',
+    secret: false,
+    parse: (text) => parseChoice(text, SWITCH) === 'on',
+    format: (sends) => (sends ? 'on' : 'off'),
   },
   {
     field: 'trustProxy',

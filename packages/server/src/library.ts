@@ -14,6 +14,7 @@ import { sealEvent } from './publish.ts';
 import { publishBySql, type SqlClient } from './publish-by-sql.ts';
 import { createParts, type Parts } from './service.ts';
 import type { PublishResult } from './store/store.ts';
+import type { PublishTrace } from './tracing.ts';
 
 export type { PosthornHandler, SqlClient };
 
@@ -50,6 +51,8 @@ export interface PosthornOptions {
   maxRequest?: string | number;
   laneLimit?: number;
   inFlight?: number;
+  /** `on` or `off`. */
+  sendTraceparent?: 'on' | 'off';
   /** `64KiB`, or bytes. */
   responseCapture?: string | number;
   /** `off`, a number of proxies, or their addresses. */
@@ -237,25 +240,25 @@ type Given = PosthornEvent | readonly PosthornEvent[];
 /** Checks and seals as the API does, and hands over to the database. */
 class LibraryPublisher {
   readonly #config: Config;
-  readonly #parts: Pick<Parts, 'catalogue' | 'publisher'>;
+  readonly #parts: Pick<Parts, 'catalogue' | 'publisher' | 'tracing'>;
   readonly #clock: Clock;
   readonly #makeId = idFactory();
 
-  constructor(config: Config, parts: Pick<Parts, 'catalogue' | 'publisher'>, clock: Clock) {
+  constructor(config: Config, parts: Pick<Parts, 'catalogue' | 'publisher' | 'tracing'>, clock: Clock) {
     this.#config = config;
     this.#parts = parts;
     this.#clock = clock;
   }
 
   async publish(given: Given): Promise<Published | (Published | Refused)[]> {
-    const { catalogue, publisher } = this.#parts;
+    const { catalogue } = this.#parts;
     const isList = Array.isArray(given);
     const events = (isList ? given : [given]) as PosthornEvent[];
     await catalogue.lookFor(typesOf(events));
     const sealed = events.map((event) => attempt(() => this.#seal(event)));
     if (!isList && sealed[0] instanceof PosthornError) throw sealed[0];
     const good = sealed.filter((event): event is SealedEvent => !(event instanceof PosthornError));
-    const stored = await publisher.publish(good);
+    const stored = await this.#store(good);
     let next = 0;
     const answers = sealed.map((event) =>
       event instanceof PosthornError
@@ -267,6 +270,26 @@ class LibraryPublisher {
     const [answer] = answers as [Published | PosthornError];
     if (answer instanceof PosthornError) throw answer;
     return answer;
+  }
+
+  #store(events: readonly SealedEvent[]): Promise<PublishResult[]> {
+    const { publisher, tracing } = this.#parts;
+    const [first] = events;
+    const trace: PublishTrace = { context: null };
+    return tracing.publish(
+      trace,
+      () =>
+        publisher.publish(
+          trace.context === null
+            ? events
+            : events.map((event) => ({ ...event, trace: trace.context as string })),
+        ),
+      () => ({
+        events: events.length,
+        eventId: events.length === 1 && first !== undefined ? first.eventId : null,
+        event: events.length === 1 && first !== undefined ? first.event : null,
+      }),
+    );
   }
 
   async publishIn(
@@ -300,6 +323,7 @@ class LibraryPublisher {
         data: data as JsonObject,
         eventId,
       })),
+      this.#parts.tracing.active(),
     );
     const answers = ids.map((eventId) => ({ eventId }));
     return isList ? answers : (answers[0] as PublishedInTransaction);

@@ -121,6 +121,8 @@ export interface SealedEvent {
   timestampGiven: boolean;
   /** Deliver to this endpoint alone, subscribed or not (a test event). */
   onlyEndpointId?: string;
+  /** The trace it was published in, see `trace-context.ts`. */
+  trace?: string;
 }
 
 export interface DeliveryCounts {

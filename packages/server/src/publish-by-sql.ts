@@ -1,6 +1,7 @@
 /** Publishing within a caller's own PostgreSQL transaction, by the function that migration 0003 makes. */
 import { type ErrorKind, PosthornError } from './errors.ts';
 import type { JsonObject } from './model.ts';
+import { traceparentOf, tracestateOf } from './trace-context.ts';
 
 /** A client, a client of a pool, or a pool of `pg`, or whatever queries as they do. */
 export interface SqlClient {
@@ -19,6 +20,11 @@ const PUBLISH = `SELECT posthorn.publish(e.username, e.event, e.data, e.event_id
     WITH ORDINALITY AS e(username, event, data, event_id, ord)
   ORDER BY e.ord`;
 
+/** The same in a trace, which `posthorn.publish` finds as settings of the transaction. */
+const PUBLISH_IN_TRACE = `WITH trace AS MATERIALIZED (
+    SELECT set_config('posthorn.traceparent', $2, true), set_config('posthorn.tracestate', $3, true)
+  ) ${PUBLISH.replace('FROM ROWS', 'FROM trace, ROWS')}`;
+
 /** The refusals of `posthorn.publish`, as those of `publish.ts`. */
 const KINDS: Record<string, ErrorKind> = {
   PH001: 'invalid_parameter',
@@ -36,10 +42,15 @@ const KINDS: Record<string, ErrorKind> = {
  * Publishes events in the client's transaction, all of them or none; answers their ids in order. They are delivered
  * when the transaction commits, and never were when it doesn't.
  *
+ * @param trace the trace they belong to, see `trace-context.ts`
  * @throws PosthornError as `posthorn.publish` refuses; the client's own errors otherwise. Either way PostgreSQL takes
  * nothing more in that transaction but its rollback.
  */
-export async function publishBySql(client: SqlClient, events: readonly SqlEvent[]): Promise<string[]> {
+export async function publishBySql(
+  client: SqlClient,
+  events: readonly SqlEvent[],
+  trace: string | null = null,
+): Promise<string[]> {
   if (events.length === 0) return [];
   const rows = events.map(({ username, event, data, eventId }) => ({
     username,
@@ -48,7 +59,11 @@ export async function publishBySql(client: SqlClient, events: readonly SqlEvent[
     event_id: eventId,
   }));
   try {
-    const result = await client.query(PUBLISH, [JSON.stringify(rows)]);
+    const values = [JSON.stringify(rows)];
+    const result =
+      trace === null
+        ? await client.query(PUBLISH, values)
+        : await client.query(PUBLISH_IN_TRACE, [...values, traceparentOf(trace), tracestateOf(trace) ?? '']);
     return (result.rows as { event_id: string }[]).map((row) => row.event_id);
   } catch (error) {
     throw refusalOf(error);

@@ -24,6 +24,7 @@ import { endpointHeadersContext, endpointSecretContext, hashApiKey } from './sec
 import type { Notice } from './store/postgres/index.ts';
 import type { PublishResult, Store } from './store/store.ts';
 import { createTelemetry } from './telemetry.ts';
+import { createTracing, type Tracing } from './tracing.ts';
 
 export interface Service {
   firstStart: {
@@ -72,6 +73,7 @@ export interface Parts {
   app: FastifyInstance;
   catalogue: Catalogue;
   publisher: Publisher;
+  tracing: Tracing;
   /** See {@link Service.firstStart}. */
   operatorKey: string | null;
   /** Begins to deliver, where the role is to. From then on it is ready. */
@@ -230,6 +232,7 @@ async function wire(
   await catalogue.load();
 
   const version = packageVersion();
+  const tracing = await createTracing(version);
   const requester = createRequester({
     policy: config.endpointPolicy,
     captureBytes: config.responseCaptureBytes,
@@ -260,7 +263,9 @@ async function wire(
       laneLimit: config.laneLimit,
       inFlightLimit: config.inFlightLimit,
       sharedStore: isShared,
+      sendsTraceparent: config.sendsTraceparent,
     },
+    tracing,
     onAttempt: (report) => {
       telemetry.onAttempt(report);
       logAttempt(logger, report);
@@ -338,6 +343,7 @@ async function wire(
       endpointChanged: (endpointId) => dispatcher.endpointChanged(endpointId),
     },
     live,
+    tracing,
     clock,
     logger,
     version,
@@ -407,6 +413,7 @@ async function wire(
     app,
     catalogue,
     publisher,
+    tracing,
     operatorKey,
 
     async begin() {
@@ -455,6 +462,7 @@ function logAttempt(logger: Logger, report: AttemptReport): void {
       error: attempt.error,
       next: report.next,
       next_attempt_at: report.nextAttemptAt,
+      ...(report.traceId === null ? null : { trace_id: report.traceId }),
     },
     'attempt',
   );

@@ -308,6 +308,15 @@ const TABLE: {
     ],
     bad: [['2MiB', /between 0 and 1MiB/]],
   },
+  sendsTraceparent: {
+    env: 'POSTHORN_SEND_TRACEPARENT',
+    fallback: false,
+    good: [
+      ['on', true],
+      ['off', false],
+    ],
+    bad: [['yes', /on, off/]],
+  },
   trustProxy: {
     env: 'POSTHORN_TRUST_PROXY',
     fallback: false,

@@ -124,6 +124,7 @@ type OptionName =
   | 'laneLimit'
   | 'inFlight'
   | 'responseCapture'
+  | 'sendTraceparent'
   | 'trustProxy';
 
 /** In the order of the settings; `config.test.ts` holds `loadOptions` to the same names. */
@@ -147,5 +148,6 @@ export const optionNames: Record<OptionName, true> & Record<Exclude<keyof Postho
     laneLimit: true,
     inFlight: true,
     responseCapture: true,
+    sendTraceparent: true,
     trustProxy: true,
   };

@@ -429,6 +429,36 @@ describe('publishing by SQL', () => {
     assert.deepEqual(await rowsOf(username), { event: 1, event_key: 1, queue: 1, delivery: 0, lane_call: 1 });
   });
 
+  it('keeps the trace that its transaction names, and none that is malformed', async (t) => {
+    const username = await account();
+    const client = await connect(t);
+    const trace = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
+    const cases: [parent: string, state: string, kept: string | null][] = [
+      [trace, '', trace],
+      [trace, 'vendor=1', `${trace} vendor=1`],
+      [trace, 'vendor=ü', trace],
+      [`${trace}-00`, '', null],
+      [`00-${'0'.repeat(32)}-00f067aa0ba902b7-01`, '', null],
+      ['', 'vendor=1', null],
+    ];
+    for (const [n, [parent, state]] of cases.entries()) {
+      await client.query('BEGIN');
+      await client.query(`SELECT set_config('posthorn.traceparent', $1, true)`, [parent]);
+      await client.query(`SELECT set_config('posthorn.tracestate', $1, true)`, [state]);
+      await publish({ username, eventId: `traced-${n}` }, client);
+      await client.query('COMMIT');
+    }
+    await publish({ username, eventId: 'untraced' }, client);
+    const rows = await database.database.query<{ trace: string | null }>(
+      'SELECT trace FROM posthorn.event WHERE username = $1 ORDER BY seq',
+      [username],
+    );
+    assert.deepEqual(
+      rows.map((row) => row.trace),
+      [...cases.map(([, , kept]) => kept), null],
+    );
+  });
+
   it('wakes the nodes once, at the commit, and only when there is something to deliver', async (t) => {
     const [username, lonely] = [await account(), await account(0)];
     const [listener, client] = [await connect(t), await connect(t)];

@@ -31,7 +31,7 @@ import { type Page, mountPage } from './page.ts';
 import { type Publish, publishing, publishRoutes } from './publish.ts';
 import { RequestLimit } from './rate-limit.ts';
 import { replayRoutes } from './replays.ts';
-import { logRequests } from './request-log.ts';
+import { logRequests, traceOf } from './request-log.ts';
 import { type ApiRoute, mountRoutes } from './route.ts';
 import { SECURITY_HEADERS } from './security-headers.ts';
 import { statsRoutes } from './stats.ts';
@@ -150,6 +150,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
 
   app.decorateRequest('caller', null);
   app.decorateRequest('username', null);
+  app.decorateRequest('trace', null);
   app.decorateReply('outcomeCode', null);
   app.decorateReply('failure', null);
 
@@ -172,6 +173,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
 
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(SECURITY_HEADERS).header('x-request-id', request.id);
+    request.trace = traceOf(request);
     if (closing) throw unavailable('this server is stopping; send the request again');
     if (!hasApi) return;
     const { access } = request.routeOptions.config;

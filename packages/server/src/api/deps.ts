@@ -8,6 +8,7 @@ import type { LiveEvents } from '../live-events.ts';
 import type { Publisher } from '../publish.ts';
 import type { Vault } from '../secrets.ts';
 import type { Store } from '../store/store.ts';
+import type { Tracing } from '../tracing.ts';
 
 export interface ApiSettings {
   /** Which endpoint URLs may be saved. */
@@ -50,6 +51,7 @@ export interface ApiDeps {
   };
   /** Who listens to events as they are accepted. */
   live: LiveEvents;
+  tracing: Tracing;
   clock: Clock;
   logger: Logger;
   /** The product's version, shown by `/openapi.json`. */

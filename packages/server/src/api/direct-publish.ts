@@ -14,7 +14,7 @@ import { type Authenticator, type Caller, mayCall } from './auth.ts';
 import type { ApiDeps } from './deps.ts';
 import { type Envelope, envelopeOf, fromFrameworkError, refusal } from './envelope.ts';
 import type { Publish } from './publish.ts';
-import { noteAnswer } from './request-log.ts';
+import { noteAnswer, traceOf } from './request-log.ts';
 import { SECURITY_HEADERS } from './security-headers.ts';
 
 const PATHS = new Set(['/v2/publish', '/open/v2/publish']);
@@ -65,6 +65,7 @@ export function directPublish(options: DirectPublishOptions): DirectPublish {
     let isNoted = false;
     let code: number | null = null;
     let failure: PosthornError | null = null;
+    const trace = traceOf(request);
 
     function send(httpStatus: number, envelope: Envelope, further: readonly string[]): void {
       code = envelope.code;
@@ -99,7 +100,7 @@ export function directPublish(options: DirectPublishOptions): DirectPublish {
         return;
       }
       try {
-        const result = await publish(body, () => logger.child({ rid }));
+        const result = await publish(body, () => logger.child({ rid }), trace);
         send(200, envelopeOf(rid, result), options.isClosing() ? ['connection', 'close'] : []);
       } catch (error) {
         fail(error, false);
@@ -118,6 +119,7 @@ export function directPublish(options: DirectPublishOptions): DirectPublish {
         durationMs: clock.monotonic() - startedAtMs,
         username: caller.username,
         keyId: caller.keyId,
+        trace: trace.context,
         failure,
       });
       options.onAnswered();

@@ -7,6 +7,7 @@ import { idFactory } from '../clock.ts';
 import { PosthornError, invalid, notFound } from '../errors.ts';
 import type { SealedEvent } from '../model.ts';
 import { sealEvent } from '../publish.ts';
+import type { PublishFacts, PublishTrace } from '../tracing.ts';
 import type { PublishResult } from '../store/store.ts';
 import type { ApiDeps } from './deps.ts';
 import { PartialFailure } from './envelope.ts';
@@ -131,11 +132,13 @@ export function published(result: PublishResult): ItemResult {
  * Publishes what a request's body holds, one event or a batch.
  *
  * @param log of this request; asked for only when there is something to say
+ * @param trace what the request says of its trace; what is kept of it afterwards
  * @throws PosthornError for one event that is refused; of a batch's events each has its refusal in the results.
  */
 export type Publish = (
   body: unknown,
   log: () => Pick<FastifyBaseLogger, 'warn'>,
+  trace: PublishTrace,
 ) => Promise<Static<typeof PublishData> | PartialFailure<Static<typeof PublishData>>>;
 
 /** Makes the function behind `POST /v2/publish`, however the request came. */
@@ -144,7 +147,8 @@ export function publishing({
   publisher,
   clock,
   settings,
-}: Pick<ApiDeps, 'catalogue' | 'publisher' | 'clock' | 'settings'>): Publish {
+  tracing,
+}: Pick<ApiDeps, 'catalogue' | 'publisher' | 'clock' | 'settings' | 'tracing'>): Publish {
   const makeId = idFactory();
   const checkItem = compileCheck(PublishItem, 'body');
   // Only the frame: an item that is wrong must not fail its neighbours.
@@ -156,24 +160,30 @@ export function publishing({
     'body',
   );
 
-  function seal(value: unknown): SealedEvent {
+  function seal(value: unknown, trace: PublishTrace): SealedEvent {
     const item = checkItem(value);
     catalogue.validateData(item.event, item.data);
-    return sealEvent(item, { nowMs: clock.now(), makeId, maxBodyBytes: settings.maxBodyBytes });
+    const event = sealEvent(item, { nowMs: clock.now(), makeId, maxBodyBytes: settings.maxBodyBytes });
+    if (trace.context !== null) event.trace = trace.context;
+    return event;
   }
 
-  async function publishOne(value: unknown, log: Parameters<Publish>[1]): Promise<ItemResult> {
+  async function publishOne(
+    value: unknown,
+    log: Parameters<Publish>[1],
+    trace: PublishTrace,
+  ): Promise<ItemResult> {
     const named = typesOf([value]);
     if (!named.every((name) => catalogue.has(name))) await catalogue.lookFor(named);
-    const event = seal(value);
+    const event = seal(value, trace);
     const [result] = await publisher.publish([event]);
     noteDeprecated([event], log);
     return withDeprecation(published(result as PublishResult), catalogue.get(event.event));
   }
 
-  async function publishBatch(values: unknown[], log: Parameters<Publish>[1]) {
+  async function publishBatch(values: unknown[], log: Parameters<Publish>[1], trace: PublishTrace) {
     await catalogue.lookFor(typesOf(values));
-    const sealed = values.map((value) => attempt(() => seal(value)));
+    const sealed = values.map((value) => attempt(() => seal(value, trace)));
     const events = sealed.filter((event): event is SealedEvent => !(event instanceof PosthornError));
     const stored = events.length === 0 ? [] : await publisher.publish(events);
     noteDeprecated(events, log);
@@ -204,10 +214,23 @@ export function publishing({
     log().warn({ events: [...names] }, 'deprecated event types were published');
   }
 
-  return async (body, log) => {
-    const isBatch = typeof body === 'object' && body !== null && Object.hasOwn(body, 'events');
-    return isBatch ? await publishBatch(checkFrame(body).events, log) : await publishOne(body, log);
-  };
+  return (body, log, trace) =>
+    tracing.publish(
+      trace,
+      async () => {
+        const isBatch = typeof body === 'object' && body !== null && Object.hasOwn(body, 'events');
+        return isBatch
+          ? await publishBatch(checkFrame(body).events, log, trace)
+          : await publishOne(body, log, trace);
+      },
+      (result) => factsOf(body, result),
+    );
+}
+
+function factsOf(body: unknown, result: Awaited<ReturnType<Publish>>): PublishFacts {
+  const data = result instanceof PartialFailure ? result.data : result;
+  if ('results' in data) return { events: data.results.length, eventId: null, event: null };
+  return { events: 1, eventId: data.event_id, event: (body as { event: string }).event };
 }
 
 /** @param publish also serves the requests that don't come by this route, see {@link ./direct-publish.ts} */
@@ -223,12 +246,12 @@ export function publishRoutes(publish: Publish): ApiRoute[] {
       description:
         'Answered only after the events and all their deliveries are committed to disk. One event: `data` is its result. ' +
         'A batch (`events`): HTTP 200 when it was read, `data.results` in order, each a result or `{ code, msg }`; ' +
-        '`code` is 0 when all succeeded, else 40000. After a 503 nothing was stored: send it again after `retry-after` seconds.',
+        '`code` is 0 when all succeeded, else 40000. A `traceparent` header (W3C Trace Context) is kept with the events. After a 503 nothing was stored: send it again after `retry-after` seconds.',
       body: PublishBody,
       bodyUnchecked: true,
       data: PublishData,
       errors: ['not_found', 'conflict', 'too_large'],
-      handle: ({ body, log }) => publish(body, () => log),
+      handle: ({ body, log, trace }) => publish(body, () => log, trace),
     }),
   ];
 }

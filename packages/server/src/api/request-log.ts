@@ -1,7 +1,10 @@
 /** One wide line for each answered request, and nothing of keys, secrets or payloads in it. */
+import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 
 import { PosthornError } from '../errors.ts';
+import { traceContextOf, traceIdOf } from '../trace-context.ts';
+import type { PublishTrace } from '../tracing.ts';
 import type { ApiDeps } from './deps.ts';
 
 /** Asked every few seconds by machines, or a dozen times by each load of the page: their lines would bury the others. */
@@ -29,6 +32,12 @@ export function routeOf(request: FastifyRequest): string {
   return request.routeOptions.url ?? UNKNOWN_ROUTE;
 }
 
+/** What a request says of its trace. */
+export function traceOf({ headers }: Pick<IncomingMessage, 'headers'>): PublishTrace {
+  const { traceparent } = headers;
+  return { context: traceparent === undefined ? null : traceContextOf(traceparent, headers.tracestate) };
+}
+
 /** One answered request. */
 export interface Answered {
   rid: string;
@@ -42,6 +51,8 @@ export interface Answered {
   /** The account that was acted for, or whose key it was. */
   username: string | null;
   keyId: string | null;
+  /** The trace it belongs to, see `trace-context.ts`. */
+  trace: string | null;
   failure: PosthornError | null;
 }
 
@@ -51,6 +62,7 @@ export function noteAnswer(
   answered: Answered,
 ): void {
   const { method, route, status, failure } = answered;
+  const traceId = traceIdOf(answered.trace);
   const durationMs = Math.round(answered.durationMs * 100) / 100;
   const line = {
     rid: answered.rid,
@@ -61,6 +73,7 @@ export function noteAnswer(
     duration_ms: durationMs,
     username: answered.username,
     key_id: answered.keyId,
+    ...(traceId === null ? null : { trace_id: traceId }),
     ...(failure?.field === undefined ? null : { field: failure.field }),
   };
   if (status >= 500) {
@@ -87,6 +100,7 @@ export function logRequests(app: FastifyInstance, deps: Pick<ApiDeps, 'logger' |
       durationMs: reply.elapsedTime,
       username: request.username ?? request.caller?.username ?? null,
       keyId: request.caller?.keyId ?? null,
+      trace: request.trace?.context ?? null,
       failure: reply.failure,
     });
     done();

@@ -9,6 +9,7 @@ import type { AuditActor } from '../model.ts';
 
 import type { Access, Caller } from './auth.ts';
 import { type Envelope, envelopeOf, type PartialFailure } from './envelope.ts';
+import type { PublishTrace } from '../tracing.ts';
 import { type Check, compileCheck } from './validate.ts';
 
 declare module 'fastify' {
@@ -21,6 +22,8 @@ declare module 'fastify' {
     caller: Caller | null;
     /** The account that is acted for. */
     username: string | null;
+    /** What its headers say; null before they were looked at. */
+    trace: PublishTrace | null;
   }
 }
 
@@ -40,6 +43,8 @@ export interface Call<A extends Access, P, Q, B> {
   /** The caller as the audit log names him: what changes something does it as him (`store.as(by)`). */
   by: AuditActor;
   log: FastifyBaseLogger;
+  /** What the request says of its trace. */
+  trace: PublishTrace;
 }
 
 export interface RouteSpec<
@@ -99,6 +104,7 @@ interface Who {
   username: string | null;
   by: AuditActor;
   log: FastifyBaseLogger;
+  trace: PublishTrace;
 }
 
 const Nothing = Type.Object({}, { additionalProperties: false });
@@ -142,6 +148,7 @@ export function route<
         username: who.username as Call<A, unknown, unknown, unknown>['username'],
         by: who.by,
         log: who.log,
+        trace: who.trace,
       });
     },
   };
@@ -208,6 +215,7 @@ export function mountRoutes(
             username: request.username,
             by: actorOf(request),
             log: request.log,
+            trace: request.trace ?? { context: null },
           },
         );
         const envelope = envelopeOf(request.id, result);

@@ -9,7 +9,14 @@ import { published } from './publish.ts';
 import { type ApiRoute, pathParams, route } from './route.ts';
 import { EventTypeName } from './shapes.ts';
 
-export function testEventRoutes({ store, publisher, catalogue, clock, settings }: ApiDeps): ApiRoute[] {
+export function testEventRoutes({
+  store,
+  publisher,
+  catalogue,
+  clock,
+  settings,
+  tracing,
+}: ApiDeps): ApiRoute[] {
   const makeId = idFactory();
   return [
     route({
@@ -33,7 +40,7 @@ export function testEventRoutes({ store, publisher, catalogue, clock, settings }
         { title: 'TestEvent' },
       ),
       errors: ['not_found'],
-      async handle({ username, params: { endpoint_id: endpointId }, body }) {
+      async handle({ username, params: { endpoint_id: endpointId }, body, trace }) {
         // First, so that a foreign endpoint is not found whatever else is wrong.
         if ((await store.getEndpoint(username, endpointId)) === null) throw notFound('endpoint', endpointId);
         await catalogue.lookFor([body.event]);
@@ -54,7 +61,18 @@ export function testEventRoutes({ store, publisher, catalogue, clock, settings }
           { username, event: type.name, data: type.example },
           { nowMs: clock.now(), makeId, maxBodyBytes: settings.maxBodyBytes },
         );
-        const [result] = await publisher.publish([{ ...sealed, onlyEndpointId: endpointId }]);
+        const [result] = await tracing.publish(
+          trace,
+          () =>
+            publisher.publish([
+              {
+                ...sealed,
+                onlyEndpointId: endpointId,
+                ...(trace.context === null ? null : { trace: trace.context }),
+              },
+            ]),
+          () => ({ events: 1, eventId: sealed.eventId, event: sealed.event }),
+        );
         if (result?.outcome !== 'stored' || result.deliveryIds[0] === undefined) {
           if (result !== undefined) published(result);
           throw new PosthornError('internal', 'a test event was stored without a delivery');

@@ -2,6 +2,7 @@
 import { type Clock, toSeconds } from '../clock.ts';
 import type { Attempt } from '../model.ts';
 import type { Lease, LeasedEndpoint, Settlement } from '../store/store.ts';
+import type { AttemptTrace, Tracing } from '../tracing.ts';
 import { webhookHeaders } from './headers.ts';
 import { decide } from './outcome.ts';
 import type { RecentIds } from './recent-ids.ts';
@@ -24,6 +25,9 @@ export interface DeliverContext {
   scheduleMs: readonly number[];
   /** For endpoints that have none of their own. */
   timeoutMs: number;
+  tracing: Tracing;
+  /** Whether receivers get a `traceparent`. */
+  sendsTraceparent: boolean;
   /** See {@link decide}. */
   jitter: number;
   /** Deliveries whose last attempt a dead idle connection cost: the next one is made on a fresh connection. */
@@ -55,23 +59,29 @@ export async function deliver(
   const { clock } = context;
   const startedAt = clock.now();
   const startedMs = clock.monotonic();
+  const trace = context.tracing.attempt(lease);
   let prepared: Prepared | null = null;
   let result: RequestResult;
   try {
-    prepared = prepare(lease, context, startedAt);
+    prepared = prepare(lease, context, startedAt, trace);
     const { url, timeoutMs } = lease.endpoint;
     const { body, headers } = prepared;
-    result = await context.requester.post({
-      url,
-      headers,
-      body,
-      timeoutMs: timeoutMs ?? context.timeoutMs,
-      signal,
-      freshConnection: context.needFresh.take(lease.deliveryId),
-    });
+    result = await trace.run(() =>
+      context.requester.post({
+        url,
+        headers,
+        body,
+        timeoutMs: timeoutMs ?? context.timeoutMs,
+        signal,
+        freshConnection: context.needFresh.take(lease.deliveryId),
+      }),
+    );
     if (result.outcome === 'stale_connection') context.needFresh.add(lease.deliveryId);
   } catch (error) {
-    if (signal.aborted) throw error;
+    if (signal.aborted) {
+      trace.abandon();
+      throw error;
+    }
     context.onError(`delivery ${lease.deliveryId} could not be attempted`, error);
     result = notSent(prepared !== null, clock.monotonic() - startedMs);
   }
@@ -84,6 +94,7 @@ export async function deliver(
     jitter: context.jitter,
     random: clock.random(),
   });
+  trace.end(attempt, decision.next.status);
   return {
     username: lease.username,
     deliveryId: lease.deliveryId,
@@ -93,7 +104,12 @@ export async function deliver(
   };
 }
 
-function prepare(lease: Lease, context: DeliverContext, now: number): Prepared {
+function prepare(
+  lease: Lease,
+  context: DeliverContext,
+  now: number,
+  { traceparent }: AttemptTrace,
+): Prepared {
   const { endpoint, event } = lease;
   const { open } = context;
   const { endpointId } = endpoint;
@@ -109,14 +125,21 @@ function prepare(lease: Lease, context: DeliverContext, now: number): Prepared {
     context.ring,
   );
   const own = webhookHeaders(event.event, signatures, context.userAgent);
+  // A custom header of this name is its owner's choice, and takes its place.
+  const traced = context.sendsTraceparent && traceparent !== null ? { traceparent } : null;
+  if (traced !== null && endpoint.headers === null) Object.assign(own, traced);
   if (endpoint.headers === null) return { body, headers: own, loggedHeaders: own };
   const custom = open.headers(endpointId, endpoint.headers);
   // Lower case, so that a custom header can't stand beside one of ours in another spelling.
   const names = Object.keys(custom).map((name) => [name, name.toLowerCase()] as const);
   return {
     body,
-    headers: { ...Object.fromEntries(names.map(([name, lower]) => [lower, custom[name] as string])), ...own },
-    loggedHeaders: { ...Object.fromEntries(names.map(([, lower]) => [lower, MASK])), ...own },
+    headers: {
+      ...traced,
+      ...Object.fromEntries(names.map(([name, lower]) => [lower, custom[name] as string])),
+      ...own,
+    },
+    loggedHeaders: { ...traced, ...Object.fromEntries(names.map(([, lower]) => [lower, MASK])), ...own },
   };
 }
 

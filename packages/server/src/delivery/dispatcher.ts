@@ -21,6 +21,8 @@ import { deliver, type DeliverContext, type Opener } from './deliver.ts';
 import { Lanes } from './lanes.ts';
 import { RecentIds } from './recent-ids.ts';
 import type { Requester } from './request.ts';
+import { PASSED_ON, type Tracing } from '../tracing.ts';
+import { traceIdOf } from '../trace-context.ts';
 import { KeyRing } from './sign.ts';
 import { StoreClock } from './store-clock.ts';
 
@@ -76,9 +78,13 @@ export interface DispatcherOptions {
     inFlightLimit: number;
     /** How far a retry's delay may stray, as a part of it; default 0.1. */
     retryJitter?: number;
+    /** Receivers get a `traceparent` of attempts that belong to a trace; default false. */
+    sendsTraceparent?: boolean;
     /** Claims are made at least this often, for work that nobody announced; default 1000. */
     pollMs?: number;
   };
+  /** Default: no spans, see `tracing.ts`. */
+  tracing?: Tracing;
   /** Told of every attempt once the store has judged its settlement. */
   onAttempt?: (report: AttemptReport) => void;
   /** Told of every call that moves leases, when the store has answered it or failed. Must not throw. */
@@ -119,6 +125,8 @@ export interface AttemptReport {
    * hand; else null.
    */
   waitedMs: number | null;
+  /** Of the trace in which the event was published, 32 hex digits; null without one. */
+  traceId: string | null;
 }
 
 interface EndpointChange {
@@ -216,6 +224,8 @@ export class Dispatcher {
       userAgent,
       scheduleMs: settings.retryScheduleMs,
       timeoutMs: settings.timeoutMs,
+      tracing: options.tracing ?? PASSED_ON,
+      sendsTraceparent: settings.sendsTraceparent ?? false,
       jitter: settings.retryJitter ?? 0.1,
       needFresh: new RecentIds(MAX_NEED_FRESH),
       onError: this.#onError,
@@ -522,6 +532,7 @@ export class Dispatcher {
         next,
         nextAttemptAt: next === 'pending' ? dueAt : null,
         waitedMs: this.#waitedMs(lease, settlement.attempt),
+        traceId: traceIdOf(lease.event.trace),
       });
     } catch (error) {
       this.#onError('the listener to attempts threw', error);

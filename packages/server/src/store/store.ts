@@ -61,6 +61,8 @@ export interface LeasedEvent {
   eventId: string;
   event: string;
   body: string;
+  /** The trace it was published in, see `trace-context.ts`; null without one. */
+  trace: string | null;
 }
 
 /** The endpoint as it was when the lease was given. */

@@ -67,6 +67,37 @@ export function nodeTests(test: StoreTest): void {
       assert.equal((await bench.deliveries('ada')).length, 1);
     });
 
+    test('an event’s trace is with it at publish, at a retry by another node, and after a replay', async (bench) => {
+      const [one, other] = await threeNodes(bench);
+      const { username } = await bench.subscriber();
+      const trace = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 vendor=a:1,other=b';
+      const events = [newEvent(username, { trace }), newEvent(username)];
+      const { leases } = await one.publish(events, WIDE_OFFER);
+      assert.deepEqual(
+        leases.map((lease) => lease.event.trace),
+        [trace, null],
+      );
+      const [traced] = leases as [Lease, Lease];
+      const due = bench.now() + 30 * MINUTE_MS;
+      await one.settle(
+        leases.map((lease) => retryingAt(lease, bench.now(), due)),
+        null,
+      );
+      await bench.advance(31 * MINUTE_MS);
+      const again = (await other.claim(WIDE_OFFER)).leases;
+      assert.deepEqual(
+        new Map(again.map((lease) => [lease.event.eventId, lease.event.trace])),
+        new Map(events.map((event) => [event.eventId, event.trace ?? null])),
+      );
+      await other.settle(
+        again.map((lease) => deadAt(lease, bench.now())),
+        null,
+      );
+      await other.retryDelivery(username, traced.deliveryId);
+      const [revived] = (await one.claim(WIDE_OFFER)).leases;
+      assert.equal(revived?.event.trace, trace);
+    });
+
     test('an account’s limit of endpoints holds over all nodes', async (bench) => {
       const nodes = await threeNodes(bench);
       const username = await bench.account();

@@ -406,7 +406,7 @@ export function publishTests(test: StoreTest): void {
         attempts: 0,
         failures: 0,
         manual: false,
-        event: { eventId: event.eventId, event: event.event, body: event.body },
+        event: { eventId: event.eventId, event: event.event, body: event.body, trace: null },
         endpoint: {
           endpointId: endpoint.endpointId,
           url: endpoint.url,

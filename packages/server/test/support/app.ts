@@ -14,6 +14,7 @@ import type { ApiRoute } from '../../src/api/route.ts';
 import { Catalogue } from '../../src/catalogue/index.ts';
 import { KeyRotation } from '../../src/key-rotation.ts';
 import { LiveEvents } from '../../src/live-events.ts';
+import { PASSED_ON } from '../../src/tracing.ts';
 import type { Scope } from '../../src/model.ts';
 import { Publisher } from '../../src/publish.ts';
 import { Vault, createApiKey, hashApiKey, keyPrefix } from '../../src/secrets.ts';
@@ -180,6 +181,7 @@ export async function testApp(options: TestAppOptions = {}): Promise<TestApp> {
         delivery.changed.push(endpointId);
       },
     },
+    tracing: PASSED_ON,
     live: new LiveEvents({ store, clock, sharedStore: false, retentionMs: 86_400_000 }),
     clock,
     logger: pino({ level: 'debug' }, sink),

@@ -26,7 +26,7 @@ export function leaseOf(clock: ManualClock, endpointId: string, changes: LeaseCh
     attempts: 0,
     failures: 0,
     manual: false,
-    event: { eventId, event: 'generated_video_success', body: `{"event_id":"${eventId}"}` },
+    event: { eventId, event: 'generated_video_success', body: `{"event_id":"${eventId}"}`, trace: null },
     ...changes,
     endpoint: {
       endpointId,

@@ -220,6 +220,7 @@ export const MOVED_TABLES: readonly MovedTable[] = [
       deliveries: 'integer',
       skipped: 'text',
       only_endpoint_id: 'text',
+      trace: 'text',
     }),
     day: 'created_at',
   },

@@ -20,7 +20,7 @@ type LeaseRow = [
   eventId: string,
   endpointId: string,
 ];
-type EventRow = [username: string, eventId: string, event: string, body: string];
+type EventRow = [username: string, eventId: string, event: string, body: string, trace: string | null];
 
 /** What `posthorn.claim` answers: what it leased in its two rounds. */
 export interface ClaimedRow {
@@ -41,9 +41,9 @@ export function endpointsById(rows: readonly LeasedEndpointRow[]): Map<string, L
 export function toClaimed(row: ClaimedRow): Claimed {
   const endpoints = endpointsById(row.endpoints);
   const events = new Map(
-    [...(row.events ?? []), ...(row.more_events ?? [])].map(([username, eventId, event, body]) => [
+    [...(row.events ?? []), ...(row.more_events ?? [])].map(([username, eventId, event, body, trace]) => [
       `${username} ${eventId}`,
-      { eventId, event, body },
+      { eventId, event, body, trace },
     ]),
   );
   const leases: Lease[] = [];

@@ -32,7 +32,7 @@ const MAX_ROUNDS = 3;
  * What is acknowledged must be on disk. The session's settings see to that too, but a proxy that pools transactions may
  * have run them on another connection than this one.
  */
-const PUBLISH = `SELECT posthorn.publish_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS answer,
+const PUBLISH = `SELECT posthorn.publish_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) AS answer,
   CASE WHEN current_setting('synchronous_commit') = 'off'
        THEN pg_catalog.set_config('synchronous_commit', 'on', true) END`;
 
@@ -89,6 +89,7 @@ export function publishOperations({ query, nodeId, notify }: EngineContext): Ope
         const [row] = await query<{ answer: PublishedRow }>(PUBLISH, [
           ...toColumns(batch),
           ...offerValues(nodeId(), offer),
+          tracesOf(batch),
         ]);
         const { answer } = row as { answer: PublishedRow };
         nextDueAt = answer.next;
@@ -101,7 +102,14 @@ export function publishOperations({ query, nodeId, notify }: EngineContext): Ope
           if (token === null) isDue = true;
           const endpoint = endpoints.get(endpointId);
           if (token === null || endpoint === undefined) continue;
-          const { username, eventId, event, body, onlyEndpointId } = batch[index] as SealedEvent;
+          const {
+            username,
+            eventId,
+            event,
+            body,
+            onlyEndpointId,
+            trace = null,
+          } = batch[index] as SealedEvent;
           leases.push({
             deliveryId,
             username,
@@ -110,7 +118,7 @@ export function publishOperations({ query, nodeId, notify }: EngineContext): Ope
             attempts: 0,
             failures: 0,
             manual: onlyEndpointId !== undefined,
-            event: { eventId, event, body },
+            event: { eventId, event, body, trace },
             endpoint,
           });
         }
@@ -159,6 +167,11 @@ function judge(event: SealedEvent, existing: StoredEvent & { deliveries: number 
   return isRepeat(event, existing)
     ? { outcome: 'duplicate', eventId, deliveries: existing.deliveries }
     : { outcome: 'conflict', eventId };
+}
+
+/** Null where nobody traces, which is the rule. */
+function tracesOf(events: readonly SealedEvent[]): Buffer | null {
+  return events.some(({ trace }) => trace !== undefined) ? textArray(events.map(({ trace }) => trace)) : null;
 }
 
 /** The events as `posthorn.publish_batch` takes them. */

@@ -31,8 +31,8 @@ export function publishOperations(context: EngineContext): Pick<SyncStore, 'publ
   );
   const insertEvent = db.prepare(
     `INSERT INTO event (username, event_id, event, timestamp, created_at, body, fingerprint, deliveries, skipped,
-                        only_endpoint_id)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                        only_endpoint_id, trace)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
      ON CONFLICT (username, event_id) DO NOTHING`,
   );
   const oneEndpoint = db.prepare<[string, string], LeasedEndpointRow>(
@@ -137,11 +137,12 @@ export function publishOperations(context: EngineContext): Pick<SyncStore, 'publ
           enabled.length,
           skipped.length === 0 ? null : JSON.stringify(skipped),
           event.onlyEndpointId ?? null,
+          event.trace ?? null,
         );
         // The id is looked for only where it is taken: nearly all are new.
         if (inserted.changes === 0) return repeatOf(event) as PublishResult;
         const seq = Number(inserted.lastInsertRowid);
-        const shared = { eventId, event: event.event, body: event.body };
+        const shared = { eventId, event: event.event, body: event.body, trace: event.trace ?? null };
         const deliveryIds = enabled.map((target) =>
           enqueue(event, seq, target, status === 'suspended', shared),
         );

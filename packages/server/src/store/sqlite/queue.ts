@@ -51,8 +51,8 @@ export function queueOperations(
   const lease = db.prepare(
     `UPDATE queue SET leased = 1, leased_at = ?, due_at = ?, token = ? WHERE username = ? AND delivery_id = ?`,
   );
-  const bodyOf = db.prepare<[number], { event_id: string; body: string }>(
-    'SELECT event_id, body FROM event WHERE seq = ?',
+  const bodyOf = db.prepare<[number], { event_id: string; body: string; trace: string | null }>(
+    'SELECT event_id, body, trace FROM event WHERE seq = ?',
   );
   const queued = db.prepare<[string, string], QueueRow>(
     'SELECT * FROM queue WHERE username = ? AND delivery_id = ?',
@@ -141,7 +141,7 @@ export function queueOperations(
       const stored = bodyOf.get(delivery.event_seq);
       if (stored === undefined)
         throw new PosthornError('internal', `event of ${delivery.delivery_id} is gone`);
-      event = { eventId: stored.event_id, event: delivery.event, body: stored.body };
+      event = { eventId: stored.event_id, event: delivery.event, body: stored.body, trace: stored.trace };
       events.set(delivery.event_seq, event);
     }
     return event;
