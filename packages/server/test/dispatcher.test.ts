@@ -127,6 +127,7 @@ describe('an attempt', () => {
       endpointId: 'wh_1',
       next: 'cancelled',
       nextAttemptAt: null,
+      traceId: null,
     });
   });
 });

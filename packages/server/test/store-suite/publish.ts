@@ -82,7 +82,7 @@ export function publishTests(test: StoreTest): void {
       for (const body of bodies) {
         const { eventId, deliveryIds } = await bench.publish(username, { body });
         const lease = await bench.claimOne();
-        assert.deepEqual(lease.event, { eventId, event: VIDEO, body });
+        assert.deepEqual(lease.event, { eventId, event: VIDEO, body, trace: null });
         assert.equal((await bench.event(username, eventId)).body, body);
         assert.equal((await bench.delivery(username, deliveryIds[0] as string)).body, body);
         await bench.settleOne(deliveredAt(lease, bench.now()));
