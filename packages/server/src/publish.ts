@@ -6,6 +6,7 @@ import { hash } from 'node:crypto';
 import stableStringify from 'fast-json-stable-stringify';
 import { type Clock, systemClock, toSeconds } from './clock.ts';
 import { invalid, PosthornError, unavailable } from './errors.ts';
+import { FairShares } from './fair-shares.ts';
 import { refuseInexactNumbers } from './json.ts';
 import type { JsonObject, SealedEvent } from './model.ts';
 import type { Claimed, LeaseOffer, PublishResult, Store } from './store/store.ts';
@@ -229,6 +230,8 @@ export interface PublisherOptions {
 }
 
 interface Request {
+  /** Whose events these are; empty for those of several accounts. */
+  account: string;
   events: readonly SealedEvent[];
   bytes: number;
   resolve: (results: PublishResult[]) => void;
@@ -253,8 +256,8 @@ export class Publisher {
   readonly #limits: PublisherLimits;
   readonly #clock: Pick<Clock, 'monotonic' | 'timer'>;
   #waiting: Request[] = [];
-  #waitingEvents = 0;
-  #waitingBytes = 0;
+  readonly #waitingEvents: FairShares;
+  readonly #waitingBytes: FairShares;
   #batchesInFlight = 0;
   /** Monotonic ms. */
   #lastSentAtMs = 0;
@@ -265,13 +268,16 @@ export class Publisher {
     this.#options = options;
     this.#limits = { ...DEFAULT_PUBLISHER_LIMITS, ...options.limits };
     this.#clock = options.clock ?? systemClock;
+    this.#waitingEvents = new FairShares(this.#limits.maxWaitingEvents);
+    this.#waitingBytes = new FairShares(this.#limits.maxWaitingBytes);
   }
 
   /**
    * Stores events durably, each one standing alone; resolves after the commit with one result an event, in order.
    *
    * Rejects with `unavailable` when too much is waiting already (nothing was stored, try again after
-   * `retryAfterSeconds`) or after {@link Publisher.stop}; with the store's error when its batch failed.
+   * `retryAfterSeconds`) or after {@link Publisher.stop}; with `rate_limited` when too much of what waits is of the same
+   * account, while others still get in; with the store's error when its batch failed.
    */
   publish(events: readonly SealedEvent[]): Promise<PublishResult[]> {
     if (this.#stopped !== null) {
@@ -280,17 +286,15 @@ export class Publisher {
     if (events.length === 0) return Promise.resolve([]);
     let bytes = 0;
     for (const event of events) bytes += Buffer.byteLength(event.body);
+    const account = accountOf(events);
     const idle = this.#batchesInFlight < this.#limits.maxConcurrentBatches;
     // An idle publisher takes a request of any size: it doesn't wait, so it is no part of the backlog.
-    if (!idle && this.#isFull(events.length, bytes)) {
-      return Promise.reject(
-        unavailable(`${this.#waitingEvents} events are waiting to be stored, which is the limit: try again`),
-      );
-    }
+    const refusal = idle ? null : this.#refusalOf(account, events.length, bytes);
+    if (refusal !== null) return Promise.reject(refusal);
     const { promise, resolve, reject } = Promise.withResolvers<PublishResult[]>();
-    this.#waiting.push({ events, bytes, resolve, reject });
-    this.#waitingEvents += events.length;
-    this.#waitingBytes += bytes;
+    this.#waiting.push({ account, events, bytes, resolve, reject });
+    this.#waitingEvents.take(account, events.length);
+    this.#waitingBytes.take(account, bytes);
     this.#sendWhatMayGo();
     return promise;
   }
@@ -305,9 +309,23 @@ export class Publisher {
     return this.#stopped.promise;
   }
 
-  #isFull(events: number, bytes: number): boolean {
-    const { maxWaitingEvents, maxWaitingBytes } = this.#limits;
-    return this.#waitingEvents + events > maxWaitingEvents || this.#waitingBytes + bytes > maxWaitingBytes;
+  #refusalOf(account: string, events: number, bytes: number): PosthornError | null {
+    const refused = [
+      this.#waitingEvents.refusal(account, events),
+      this.#waitingBytes.refusal(account, bytes),
+    ];
+    if (refused.includes('full')) {
+      return unavailable(
+        `${this.#waitingEvents.taken} events are waiting to be stored, which is the limit: try again`,
+      );
+    }
+    if (!refused.includes('share')) return null;
+    const whose = account === '' ? 'requests for several accounts' : `account ${JSON.stringify(account)}`;
+    return new PosthornError(
+      'rate_limited',
+      `too many events of ${whose} are waiting to be stored, the rest is kept for others: try again`,
+      { retryAfterSeconds: 1 },
+    );
   }
 
   #sendWhatMayGo(): void {
@@ -326,26 +344,56 @@ export class Publisher {
     }
   }
 
-  /** The requests that have waited longest, whole, as far as they fit together; never none. */
+  /**
+   * What has waited longest, whole, as far as it fits together; never none. Where not everything fits, each account first
+   * gets its part of the batch: who has thousands waiting is no reason for another's one to wait for them.
+   */
   #takeBatch(): Request[] {
-    let count = 0;
+    const { maxBatchEvents, maxBatchBytes } = this.#limits;
+    let batch: Request[];
+    if (this.#waitingEvents.taken <= maxBatchEvents && this.#waitingBytes.taken <= maxBatchBytes) {
+      batch = this.#waiting;
+      this.#waiting = [];
+    } else {
+      const taken = this.#chooseFairly();
+      batch = this.#waiting.filter((request) => taken.has(request));
+      this.#waiting = this.#waiting.filter((request) => !taken.has(request));
+    }
+    for (const { account, events, bytes } of batch) {
+      this.#waitingEvents.give(account, events.length);
+      this.#waitingBytes.give(account, bytes);
+    }
+    return batch;
+  }
+
+  #chooseFairly(): Set<Request> {
+    const { maxBatchEvents, maxBatchBytes } = this.#limits;
+    const share = Math.max(1, Math.floor(maxBatchEvents / this.#waitingEvents.owners));
+    const taken = new Set<Request>();
+    const takenOf = new Map<string, number>();
     let events = 0;
     let bytes = 0;
-    for (const request of this.#waiting) {
-      const fits =
-        events + request.events.length <= this.#limits.maxBatchEvents &&
-        bytes + request.bytes <= this.#limits.maxBatchBytes;
-      if (count > 0 && !fits) break;
-      count += 1;
-      events += request.events.length;
-      bytes += request.bytes;
+    // Each its share, then what others left over.
+    for (const most of [share, Number.POSITIVE_INFINITY]) {
+      const passedOver = new Set<string>();
+      for (const request of this.#waiting) {
+        const before = takenOf.get(request.account) ?? 0;
+        if (taken.has(request) || passedOver.has(request.account)) continue;
+        if (before > 0 && before + request.events.length > most) {
+          // Its later ones mustn't pass it.
+          passedOver.add(request.account);
+          continue;
+        }
+        const fits =
+          events + request.events.length <= maxBatchEvents && bytes + request.bytes <= maxBatchBytes;
+        if (taken.size > 0 && !fits) break;
+        taken.add(request);
+        takenOf.set(request.account, before + request.events.length);
+        events += request.events.length;
+        bytes += request.bytes;
+      }
     }
-    this.#waitingEvents -= events;
-    this.#waitingBytes -= bytes;
-    if (count < this.#waiting.length) return this.#waiting.splice(0, count);
-    const all = this.#waiting;
-    this.#waiting = [];
-    return all;
+    return taken;
   }
 
   async #send(batch: Request[]): Promise<void> {
@@ -389,8 +437,8 @@ export class Publisher {
       leases: leased,
       durationMs: this.#clock.monotonic() - startedAt,
       stored,
-      waitingEvents: this.#waitingEvents,
-      waitingBytes: this.#waitingBytes,
+      waitingEvents: this.#waitingEvents.taken,
+      waitingBytes: this.#waitingBytes.taken,
     });
     this.#sendWhatMayGo();
     this.#settleStop();
@@ -399,4 +447,10 @@ export class Publisher {
   #settleStop(): void {
     if (this.#batchesInFlight === 0 && this.#waiting.length === 0) this.#stopped?.resolve();
   }
+}
+
+/** The account of a request's events; empty where they are of several. */
+function accountOf(events: readonly SealedEvent[]): string {
+  const { username } = events[0] as SealedEvent;
+  return events.every((event) => event.username === username) ? username : '';
 }

@@ -464,6 +464,50 @@ describe('the publisher', () => {
     assert.deepEqual(store.batches.slice(2), ['h i j']);
   });
 
+  test('keeps room for other accounts while one floods, and tells that one alone to slow down', async () => {
+    const { store, publisher } = setUp({ limits: { maxWaitingEvents: 100 } });
+    const of = (username: string) => publisher.publish([seal({ username })]);
+    void of('flood');
+    let accepted = 0;
+    let refusal: PosthornError | null = null;
+    while (refusal === null) {
+      const published = of('flood');
+      if ((await state(published)) === 'rejected') refusal = await rejection(published);
+      else accepted += 1;
+    }
+    assert.equal(accepted, 80, 'four fifths at most');
+    assert.deepEqual([refusal.kind, refusal.httpStatus, refusal.retryAfterSeconds], ['rate_limited', 429, 1]);
+    assert.match(refusal.message, /too many events of account "flood"/);
+    for (let n = 0; n < 15; n += 1) assert.equal(await state(of(`other-${n}`)), 'pending');
+    assert.equal((await rejection(of('flood'))).kind, 'rate_limited');
+    for (let n = 0; n < 5; n += 1) assert.equal(await state(of(`late-${n}`)), 'pending');
+    assert.equal((await rejection(of('late-5'))).kind, 'unavailable', 'now everything is full');
+    store.last.finish();
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(await state(of('flood')), 'pending', 'there is room again');
+  });
+
+  test('gives each account its part of a batch that not everything fits into', async () => {
+    const { store, publisher } = setUp({ limits: { maxBatchEvents: 4 } });
+    const of = (username: string, id: string) => publisher.publish([seal({ username, event_id: id })]);
+    const first = of('flood', 'a');
+    for (const id of ['b', 'c', 'd', 'e', 'f', 'g']) void of('flood', id);
+    void of('alice', 'x');
+    void of('bob', 'y');
+    store.last.finish();
+    await first;
+    assert.deepEqual(store.batches.slice(1), ['b c x y']);
+  });
+
+  test('counts a request for several accounts as one of its own', async () => {
+    const { publisher } = setUp({ limits: { maxWaitingEvents: 10 } });
+    const mixed = () => publisher.publish([seal({ username: 'alice' }), seal({ username: 'bob' })]);
+    for (let n = 0; n < 4; n += 1) void mixed();
+    void mixed();
+    assert.match((await rejection(mixed())).message, /requests for several accounts/);
+    assert.equal(await state(publisher.publish([seal({ username: 'alice' })])), 'pending');
+  });
+
   test('counts what waits in bytes too', async () => {
     const bytes = Buffer.byteLength(seal({ event_id: 'a' }).body);
     const { publisher } = setUp({ limits: { maxWaitingBytes: bytes } });
@@ -578,7 +622,8 @@ describe('the publisher', () => {
         const stopped = publisher.stop();
         for (let i = 0; i <= requests.length; i++) await drain();
         await stopped;
-        assert.ok((await Promise.all(answers)).every((end) => end === 'stored' || end === 'unavailable'));
+        const ends = ['stored', 'unavailable', 'rate_limited'];
+        assert.ok((await Promise.all(answers)).every((end) => ends.includes(end)));
         assert.deepEqual(
           sent.flatMap((call) => call.ids),
           accepted,
