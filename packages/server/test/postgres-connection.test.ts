@@ -491,6 +491,23 @@ describe('a database that comes back', () => {
     }
   });
 
+  it('is not waited for once a connection, when all of them were forgotten on the way', async () => {
+    const connections = 5;
+    const inParallel = (text: string) =>
+      Promise.all(Array.from({ length: connections }, () => pool.query(text)));
+    await inParallel('SELECT pg_sleep(0.05)');
+    assert.equal(cable.openConnections, connections);
+    // A firewall that restarts: it lets new connections through, and the old ones lead nowhere.
+    cable.inflict({ kind: 'silence', toward: 'both' });
+    cable.mend();
+    const unanswered = assertRefused('unavailable', pool.query('SELECT 1'));
+    await clock.whenTimers(1);
+    clock.advance(15_000);
+    await unanswered;
+    await inParallel('SELECT 1');
+    assert.equal(reported.length, 1);
+  });
+
   it('leaves callers the connections that it still has while it grants no new ones', async () => {
     await database.query(`CREATE ROLE "${database.name}" LOGIN PASSWORD '${PASSWORD}' CONNECTION LIMIT 2`);
     const url = new URL(database.url);

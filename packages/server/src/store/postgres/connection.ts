@@ -61,8 +61,9 @@ export interface TransactionOptions {
  * The store's way to PostgreSQL: a bounded pool whose calls end in time, whatever becomes of the server. Nothing is
  * connected before the first call.
  *
- * A statement without an answer within the statement timeout and 5 s rejects, and its connection is destroyed. While
- * the server is away calls are refused at once, and one connection is tried now and then (see {@link Reconnection}).
+ * A statement without an answer within the statement timeout and 5 s rejects, and its connection is destroyed, with
+ * those that are idle: what forgot one forgot the others. While the server is away calls are refused at once, and one
+ * connection is tried now and then (see {@link Reconnection}).
  *
  * Works behind a proxy that pools transactions (PgBouncer): there is no startup parameter that it refuses, no named
  * statement, and nothing relies on the state of a session.
@@ -83,6 +84,8 @@ export class PostgresPool implements Sql {
   readonly #reconnection: Reconnection;
   readonly #onError: (message: string, error: unknown) => void;
   readonly #sessions = new Set<Client>();
+  /** Those of the pool that somebody uses right now, and those apart from it. */
+  readonly #taken = new Set<Client>();
   readonly #newClient: () => Client;
   /** How many of them are apart from the pool. */
   #dedicated = 0;
@@ -132,6 +135,8 @@ export class PostgresPool implements Sql {
       idleTimeoutMillis: 60_000,
       maxLifetimeSeconds: 3600,
     });
+    this.#pool.on('acquire', (client) => void this.#taken.add(client as unknown as Client));
+    this.#pool.on('release', (_, client) => void this.#taken.delete(client as unknown as Client));
     this.#pool.on('error', (error) => {
       delete (error as { client?: unknown }).client;
       this.#noteOutage(toConnectionError(error));
@@ -170,6 +175,7 @@ export class PostgresPool implements Sql {
     const ended = new Promise<void>((resolve) => client.on('end', resolve));
     await client.connect();
     this.#dedicated += 1;
+    this.#taken.add(client);
     client.once('end', () => {
       this.#dedicated -= 1;
     });
@@ -217,7 +223,12 @@ export class PostgresPool implements Sql {
     this.#boundPool();
     if (this.#reconnection.waitMs() > 0 && this.#left === 0) throw this.#refusal();
     try {
-      return await this.#pool.connect();
+      for (;;) {
+        const client = await this.#pool.connect();
+        if (!(client as PoolClient & Client).connection.stream.destroyed) return client;
+        // Its end is known here and not yet to the pool.
+        client.release(true);
+      }
     } catch (error) {
       if (!(error instanceof PosthornError)) {
         throw unavailable(`all ${this.#poolSize} connections to the database are busy: try again`, error);
@@ -255,7 +266,15 @@ export class PostgresPool implements Sql {
     trial.succeeded();
     this.#isAway = false;
     this.#sessions.add(client);
-    client.once('end', () => this.#sessions.delete(client));
+    client.once('end', () => {
+      this.#sessions.delete(client);
+      this.#taken.delete(client);
+    });
+  }
+
+  /** Each of them would be found dead by a caller who waits in vain. If the server was merely slow, they are made anew. */
+  #dropIdle(): void {
+    for (const client of this.#sessions) if (!this.#taken.has(client)) client.connection.stream.destroy();
   }
 
   #refusal(): PosthornError {
@@ -277,8 +296,11 @@ export class PostgresPool implements Sql {
   ): Promise<QueryResult> {
     const { promise: unanswered, reject } = Promise.withResolvers<never>();
     const cancel = this.#clock.timer(answerTimeoutMs, () => {
-      reject(new Error(`the database did not answer within ${answerTimeoutMs} ms`));
+      const silence = new Error(`the database did not answer within ${answerTimeoutMs} ms`);
+      reject(silence);
       client.connection.stream.destroy();
+      this.#dropIdle();
+      this.#noteOutage(toConnectionError(silence));
     });
     try {
       return await Promise.race([client.query({ text, values: values as unknown[] }), unanswered]);
