@@ -47,7 +47,7 @@ function base32(value: number, length: number): string {
   return text;
 }
 
-export type IdPrefix = 'evt' | 'dlv' | 'wh' | 'key' | 'rpl' | 'req' | 'aud';
+export type IdPrefix = 'evt' | 'dlv' | 'wh' | 'key' | 'rpl' | 'req' | 'aud' | 'plk';
 
 /**
  * Makes ids that sort by the time they were made: prefix, 10 characters of milliseconds, 4 of a counter (so that

@@ -206,6 +206,24 @@ function isAddressOrRange(text: string): boolean {
 }
 
 /**
+ * The service's address as others have it, without a slash at its end.
+ *
+ * @throws {ValueError}
+ * @example
+ * parsePublicUrl('https://hooks.example.com/'); // 'https://hooks.example.com'
+ */
+export function parsePublicUrl(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : null;
+  if (url === null || !/^https?:$/.test(url.protocol)) {
+    throw new ValueError('must be an http or https URL such as https://hooks.example.com');
+  }
+  if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') {
+    throw new ValueError('must have no user name, query or fragment');
+  }
+  return url.href.replace(/\/+$/, '');
+}
+
+/**
  * `off`, a number of proxies, or a list of addresses and ranges (`10.0.0.0/8,::1`, `loopback`).
  *
  * @throws {ValueError}

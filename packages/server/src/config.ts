@@ -22,6 +22,7 @@ import {
   parseInteger,
   parseListen,
   parseOperatorKey,
+  parsePublicUrl,
   parseRatePerMinute,
   parseRetrySchedule,
   parseTrustProxy,
@@ -73,6 +74,8 @@ export interface Config {
   /** Of a receiver's response, kept in the log. */
   responseCaptureBytes: number;
   trustProxy: TrustProxy;
+  /** Without a slash at its end; null: as each request has it. */
+  publicUrl: string | null;
   logLevel: (typeof LOG_LEVELS)[number];
   /** `auto`: `pretty` on a terminal, else `json`. */
   logFormat: (typeof LOG_FORMATS)[number];
@@ -294,6 +297,16 @@ export const SETTINGS: readonly AnySetting[] = [
     secret: false,
     parse: parseTrustProxy,
     format: formatTrustProxy,
+  },
+  {
+    field: 'publicUrl',
+    name: 'public_url',
+    default: 'auto',
+    description:
+      'address that customers have of this service, for links into their portal; auto: the one of the request that asks for a link',
+    secret: false,
+    parse: (text) => (text === 'auto' ? null : parsePublicUrl(text)),
+    format: (url) => url ?? 'auto',
   },
   {
     field: 'logLevel',

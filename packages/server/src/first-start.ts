@@ -87,7 +87,15 @@ async function readKey(store: Pick<Store, 'getMeta'>, source: EncryptionKeySourc
 
 /** In whose name the service changes what nobody asked it to. */
 export function serviceActor(via: string): AuditActor {
-  return { kind: 'service', keyId: null, username: null, via, requestId: null, remoteAddress: null };
+  return {
+    kind: 'service',
+    keyId: null,
+    username: null,
+    via,
+    requestId: null,
+    remoteAddress: null,
+    through: null,
+  };
 }
 
 /**

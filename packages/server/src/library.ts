@@ -55,6 +55,8 @@ export interface PosthornOptions {
   sendTraceparent?: 'on' | 'off';
   /** `64KiB`, or bytes. */
   responseCapture?: string | number;
+  /** The address that customers have of the service, for links into their portal: with the prefix of the handler. */
+  publicUrl?: string;
   /** `off`, a number of proxies, or their addresses. */
   trustProxy?: string | number | readonly string[];
   /** Of `pino`. Without one nothing is logged. */

@@ -47,6 +47,24 @@ export interface KeyIdentity {
   createdAt: number;
 }
 
+/** What a session of the page stands on, in one read. */
+export interface SessionIdentity {
+  /** Of the key that it was opened with, by which it holds as long as the key does; null: by a portal link. */
+  keyHash: string | null;
+  /** Whose portal it is; null with a key. */
+  account: { username: string; status: AccountStatus; createdAt: number } | null;
+  expiresAt: number;
+}
+
+/** A way into an account's portal, for one session. */
+export interface PortalLink {
+  linkId: string;
+  username: string;
+  createdAt: number;
+  expiresAt: number;
+  usedAt: number | null;
+}
+
 // ---------------------------------------------------------------- catalogue
 
 export interface EventType {
@@ -282,12 +300,15 @@ export interface AuditActor {
   requestId: string | null;
   /** As far as proxies are believed; null unless `kind` is `key`. */
   remoteAddress: string | null;
+  /** By which page a person did it: a session of a key (`dashboard`), or of a portal link, which has no key; else null. */
+  through: 'dashboard' | 'portal' | null;
 }
 
 /** What kind of thing was changed. */
 export const AUDIT_TARGETS = [
   'account',
   'api_key',
+  'portal_link',
   'event_type',
   'endpoint',
   'delivery',

@@ -355,6 +355,7 @@ async function wire(
       maxRequestBytes: config.maxRequestBytes,
       rateLimitPostPerMinute: config.rateLimitPostPerMinute,
       trustProxy: config.trustProxy,
+      publicUrl: config.publicUrl,
     },
     metrics: { contentType: telemetry.contentType, render: () => telemetry.render() },
     ready: async () => {

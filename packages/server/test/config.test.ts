@@ -317,6 +317,22 @@ const TABLE: {
     ],
     bad: [['yes', /on, off/]],
   },
+  publicUrl: {
+    env: 'POSTHORN_PUBLIC_URL',
+    fallback: null,
+    good: [
+      ['auto', null],
+      ['https://hooks.example.com', 'https://hooks.example.com'],
+      ['https://example.com/hooks/', 'https://example.com/hooks'],
+      ['http://127.0.0.1:8080', 'http://127.0.0.1:8080'],
+    ],
+    bad: [
+      ['hooks.example.com', /must be an http or https URL/],
+      ['ftp://hooks.example.com', /must be an http or https URL/],
+      ['https://user:pass@hooks.example.com', /no user name, query or fragment/],
+      ['https://hooks.example.com/?a=1', /no user name, query or fragment/],
+    ],
+  },
   trustProxy: {
     env: 'POSTHORN_TRUST_PROXY',
     fallback: false,

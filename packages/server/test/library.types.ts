@@ -125,6 +125,7 @@ type OptionName =
   | 'inFlight'
   | 'responseCapture'
   | 'sendTraceparent'
+  | 'publicUrl'
   | 'trustProxy';
 
 /** In the order of the settings; `config.test.ts` holds `loadOptions` to the same names. */
@@ -149,5 +150,6 @@ export const optionNames: Record<OptionName, true> & Record<Exclude<keyof Postho
     inFlight: true,
     responseCapture: true,
     sendTraceparent: true,
+    publicUrl: true,
     trustProxy: true,
   };

@@ -43,6 +43,7 @@ import { queueModelTests } from './store-suite/queue-model.ts';
 import { replayTests } from './store-suite/replays.ts';
 import { retryingTests } from './store-suite/retrying.ts';
 import { settlingTests } from './store-suite/settling.ts';
+import { sessionTests } from './store-suite/sessions.ts';
 import { changeTests, sharingTests } from './store-suite/sharing.ts';
 import { statsTests } from './store-suite/stats.ts';
 
@@ -56,6 +57,7 @@ export function storeSuite(engine: StoreEngine): void {
     const test = storeTest(pool);
     lifecycleTests(test, pool);
     accountTests(test);
+    sessionTests(test);
     catalogueTests(test);
     endpointTests(test);
     publishTests(test);

@@ -13,7 +13,7 @@ import { PosthornError, unavailable } from '../errors.ts';
 import { parseJson } from '../json.ts';
 import { accountRoutes } from './accounts.ts';
 import { auditRoutes } from './audit.ts';
-import { Authenticator } from './auth.ts';
+import { Authenticator, type Caller } from './auth.ts';
 import { answerClientError } from './client-errors.ts';
 import { deliveryRoutes } from './deliveries.ts';
 import type { ApiDeps } from './deps.ts';
@@ -28,6 +28,7 @@ import { keyRoutes } from './keys.ts';
 import { listenRoutes } from './listen.ts';
 import { openApiDocument } from './openapi.ts';
 import { type Page, mountPage } from './page.ts';
+import { portalRoutes } from './portal.ts';
 import { type Publish, publishing, publishRoutes } from './publish.ts';
 import { RequestLimit } from './rate-limit.ts';
 import { replayRoutes } from './replays.ts';
@@ -36,6 +37,7 @@ import { type ApiRoute, mountRoutes } from './route.ts';
 import { SECURITY_HEADERS } from './security-headers.ts';
 import { statsRoutes } from './stats.ts';
 import { mountDescription, mountHealth } from './system.ts';
+import { credentialsOf, mountSession } from './session.ts';
 import { testEventRoutes } from './test-event.ts';
 import { mountV1 } from './v1.ts';
 import { whoamiRoute } from './whoami.ts';
@@ -68,6 +70,7 @@ export function v2Routes(
     ...replayRoutes(deps),
     ...statsRoutes(deps),
     ...accountRoutes(deps, auth),
+    ...portalRoutes(deps),
     ...keyRoutes(deps, auth),
     ...auditRoutes(deps),
     ...encryptionKeyRoutes(deps),
@@ -148,6 +151,23 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
           clock,
         });
 
+  /** An account's POST requests are counted by its key; those of portal links, behind which there is none, by account. */
+  async function countPost({ keyId, username }: Caller, reply: FastifyReply): Promise<void> {
+    if (posts === null || username === null) return;
+    const state = await posts.hit(keyId ?? `portal ${username}`);
+    reply.headers({
+      'x-ratelimit-limit': String(state.limit),
+      'x-ratelimit-remaining': String(state.remaining),
+      'x-ratelimit-reset': String(state.resetSeconds),
+    });
+    if (state.allowed) return;
+    throw new PosthornError(
+      'rate_limited',
+      `more than ${state.limit} POST requests in a minute; try again in ${state.resetSeconds} s`,
+      { retryAfterSeconds: state.resetSeconds },
+    );
+  }
+
   app.decorateRequest('caller', null);
   app.decorateRequest('username', null);
   app.decorateRequest('trace', null);
@@ -180,24 +200,10 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
     // A known route is judged by its own declaration, so that no spelling of its path goes past it.
     if (access === undefined && !API_PATH.test(pathOf(request))) return;
     reply.header('cache-control', 'no-store');
-    const caller = await auth.authenticate(request.raw, request.ip);
+    const caller = await auth.authenticate(credentialsOf(request), request.ip);
     request.caller = caller;
     if (access === undefined) return;
-    if (posts !== null && request.method === 'POST' && caller.username !== null) {
-      const state = await posts.hit(caller.keyId);
-      reply.headers({
-        'x-ratelimit-limit': String(state.limit),
-        'x-ratelimit-remaining': String(state.remaining),
-        'x-ratelimit-reset': String(state.resetSeconds),
-      });
-      if (!state.allowed) {
-        throw new PosthornError(
-          'rate_limited',
-          `more than ${state.limit} POST requests in a minute; try again in ${state.resetSeconds} s`,
-          { retryAfterSeconds: state.resetSeconds },
-        );
-      }
-    }
+    if (request.method === 'POST') await countPost(caller, reply);
     request.username = await auth.authorize(caller, access, request.headers['x-account']);
   });
 
@@ -220,6 +226,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   mountHealth(app, deps, auth);
   const page: Page | null = hasApi && deps.pageFolder !== undefined ? mountPage(app, deps.pageFolder) : null;
   if (hasApi) {
+    mountSession(app, { auth, clock, countPost });
     mountRoutes(app, routes, '/v2');
     mountRoutes(app, routes, '/open/v2');
     const v1Only = mountV1(app, routes, deps);

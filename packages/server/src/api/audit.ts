@@ -29,13 +29,20 @@ const AuditEntryShape = Type.Object(
         'Whose doing it was: of an account’s key, of an operator’s, of a command on the database itself, or of the service by itself.',
     }),
     key_id: NullableText(
-      'The key it was done with; `configured`: the operator’s key of the configuration. Null where there was none, and for an account where it was the operator.',
+      'The key it was done with; `configured`: the operator’s key of the configuration. Null where there was none (as in a portal), and for an account where it was the operator.',
       'key_01kas4h3bq0000w3r8y0e6a1kd',
     ),
     key_account: NullableText('The account whose key it was.', 'alice'),
     via: Type.String({ description: 'The route or command.', examples: ['PUT /v2/endpoint/:endpoint_id'] }),
     request_id: NullableText('The `rid` of the request.', 'req_01kas4h3bq0000w3r8y0e6a1kd'),
     remote_address: NullableText('Where the request came from.', '203.0.113.9'),
+    through: Type.Unsafe<'dashboard' | 'portal' | null>({
+      type: ['string', 'null'],
+      enum: ['dashboard', 'portal', null],
+      description:
+        'By which page a person did it: `dashboard`, signed in with the key, or `portal`, by a portal link. Null for programs.',
+      examples: [null],
+    }),
     action: Type.String({ description: '`<noun>.<verb>`.', examples: ['endpoint.update'] }),
     target_type: TargetType,
     target: Type.String({
@@ -69,6 +76,7 @@ function entryShape(entry: AuditEntry): Static<typeof AuditEntryShape> {
     via: by.via,
     request_id: by.requestId,
     remote_address: by.remoteAddress,
+    through: by.through,
     action: entry.action,
     target_type: entry.targetType,
     target: entry.target,

@@ -25,6 +25,8 @@ export interface ApiSettings {
   failedAuthPerMinute?: number;
   /** Which proxies' `x-forwarded-for` is believed: a number of hops, or addresses and ranges. Default: none. */
   trustProxy?: false | number | string[];
+  /** The address that customers have of this service, without a slash at its end; null: as each request has it. */
+  publicUrl: string | null;
 }
 
 /** One answered request, for metrics. */

@@ -11,6 +11,7 @@ import { BUFFERED_EVENTS, formatPosition, type LiveListener, parsePosition } fro
 import type { Authenticator } from './auth.ts';
 import type { ApiDeps } from './deps.ts';
 import { type ApiRoute, streamRoute } from './route.ts';
+import { credentialsOf } from './session.ts';
 import { quoted } from './validate.ts';
 
 const HEARTBEAT_MS = 15_000;
@@ -105,7 +106,7 @@ export function listenRoutes(deps: ApiDeps, auth: Authenticator): ApiRoute[] {
   /** Why the stream must end, or null: the key doesn't hold any more, or not for this account. */
   async function refusalOf(request: FastifyRequest): Promise<string | null> {
     try {
-      const caller = await auth.authenticate(request.raw, request.ip);
+      const caller = await auth.authenticate(credentialsOf(request), request.ip);
       await auth.authorize(caller, 'account', request.headers['x-account']);
       return null;
     } catch (error) {

@@ -8,6 +8,7 @@ import { type Static, type TObject, type TSchema, Type } from 'typebox';
 import type { AuditActor } from '../model.ts';
 
 import type { Access, Caller } from './auth.ts';
+import { mountedUnder } from './embed.ts';
 import { type Envelope, envelopeOf, type PartialFailure } from './envelope.ts';
 import type { PublishTrace } from '../tracing.ts';
 import { type Check, compileCheck } from './validate.ts';
@@ -45,6 +46,8 @@ export interface Call<A extends Access, P, Q, B> {
   log: FastifyBaseLogger;
   /** What the request says of its trace. */
   trace: PublishTrace;
+  /** The address of this server as the caller has it, `https://hooks.example.com/webhooks`; null when it didn't say. */
+  baseUrl(): string | null;
 }
 
 export interface RouteSpec<
@@ -105,6 +108,7 @@ interface Who {
   by: AuditActor;
   log: FastifyBaseLogger;
   trace: PublishTrace;
+  baseUrl(): string | null;
 }
 
 const Nothing = Type.Object({}, { additionalProperties: false });
@@ -149,6 +153,7 @@ export function route<
         by: who.by,
         log: who.log,
         trace: who.trace,
+        baseUrl: who.baseUrl,
       });
     },
   };
@@ -216,6 +221,7 @@ export function mountRoutes(
             by: actorOf(request),
             log: request.log,
             trace: request.trace ?? { context: null },
+            baseUrl: () => baseUrlOf(request),
           },
         );
         const envelope = envelopeOf(request.id, result);
@@ -226,9 +232,18 @@ export function mountRoutes(
   }
 }
 
+/** A name or an address, with or without a port: a host header may hold anything. */
+const HOST = /^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/;
+
+function baseUrlOf(request: FastifyRequest): string | null {
+  const url = `${request.protocol}://${request.host}`;
+  if (!HOST.test(request.host) || !URL.canParse(url)) return null;
+  return new URL(url).origin + mountedUnder(request.raw);
+}
+
 /** Who asks, for the audit log: the key, the documented route, the request's id, and the address as far as proxies are believed. */
 function actorOf(request: FastifyRequest): AuditActor {
-  const { keyId, username } = request.caller as Caller;
+  const { keyId, username, session } = request.caller as Caller;
   return {
     kind: 'key',
     keyId,
@@ -236,5 +251,6 @@ function actorOf(request: FastifyRequest): AuditActor {
     via: `${request.method} ${request.routeOptions.url ?? ''}`,
     requestId: request.id,
     remoteAddress: request.ip,
+    through: session === null ? null : session.via === 'api_key' ? 'dashboard' : 'portal',
   };
 }

@@ -6,6 +6,7 @@ import { type Authenticator, addressGroup } from './auth.ts';
 import type { ApiDeps } from './deps.ts';
 import { mountedUnder } from './embed.ts';
 import { success } from './envelope.ts';
+import { credentialsOf } from './session.ts';
 
 const READY_TIMEOUT_MS = 2000;
 const FORWARDING_HEADERS = ['forwarded', 'x-forwarded-for', 'x-real-ip', 'via'];
@@ -80,7 +81,7 @@ export function mountHealth(app: FastifyInstance, deps: ApiDeps, auth: Authentic
       url: '/metrics',
       async handler(request, reply) {
         if (!isLocal(request)) {
-          const caller = await auth.authenticate(request.raw, request.ip);
+          const caller = await auth.authenticate(credentialsOf(request), request.ip);
           await auth.authorize(caller, 'operator', undefined);
         }
         reply.type(metrics.contentType);

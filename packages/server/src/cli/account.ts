@@ -4,13 +4,14 @@ import { CommandError } from './failure.ts';
 import type { Io } from './io.ts';
 import {
   type CommonOptions,
+  durationArgument,
   readJsonObject,
   withClientOptions,
   withExamples,
   withPageOptions,
 } from './options.ts';
 import { formatTime, harmless, printFields, printJson, printLine, printMore, printTable } from './output.ts';
-import type { AccountData, AccountPage } from './wire.ts';
+import type { AccountData, AccountPage, PortalLinkData } from './wire.ts';
 
 /** `posthorn account`: the customers of the operator's product. All of it needs an operator's key. */
 export function accountCommand(program: Command, io: Io): void {
@@ -74,6 +75,34 @@ export function accountCommand(program: Command, io: Io): void {
     });
     if (options.json) return printJson(io, found);
     printAccount(io, found);
+  });
+
+  withExamples(
+    withClientOptions(
+      account
+        .command('portal-link')
+        .description("make a link that signs a customer in to the account's portal, once")
+        .argument('<username>'),
+    ).option(
+      '--expires-in <duration>',
+      'how long it can be opened, 1m to 24h',
+      durationArgument(60_000, 86_400_000),
+      900_000,
+    ),
+    'posthorn account portal-link alice',
+    'posthorn account portal-link alice --expires-in 1h',
+  ).action(async (username: string, options: CommonOptions & { expiresIn: number }) => {
+    const link = await createClient(options, io.env).request<PortalLinkData>({
+      method: 'POST',
+      path: ['account', username, 'portal_link'],
+      body: { expires_in_seconds: Math.floor(options.expiresIn / 1000) },
+    });
+    if (options.json) return printJson(io, link);
+    printLine(io.stdout, harmless(link.url));
+    printLine(
+      io.stderr,
+      `Whoever opens it is signed in as ${harmless(username)}: once, until ${formatTime(link.expires_at)}.`,
+    );
   });
 
   for (const { name, status, description, past } of [

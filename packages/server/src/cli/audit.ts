@@ -70,13 +70,13 @@ function whoOf({ actor, key_id, key_account }: AuditEntryData): string {
 
 /** A line for the change, and one for each value that differs. */
 function printEntry(io: Io, entry: AuditEntryData): void {
-  const { at, action, target_type, target, account, via, remote_address, before, after } = entry;
+  const { at, action, target_type, target, account, via, remote_address, through, before, after } = entry;
   const owner = account === null || account === target ? '' : ` of ${account}`;
   const from = remote_address === null ? '' : ` from ${remote_address}`;
   printLine(
     io.stdout,
     harmless(
-      `${formatTime(at)}  ${action}  ${target_type} ${target}${owner}  by ${whoOf(entry)}${from} (${via})`,
+      `${formatTime(at)}  ${action}  ${target_type} ${target}${owner}  by ${whoOf(entry)}${from} (${via}${through === null ? '' : `, ${through}`})`,
     ),
   );
   for (const name of Object.keys({ ...before, ...after })) {

@@ -85,7 +85,15 @@ export function migrateCommand(program: Command, io: Io): void {
 
 /** In whose name a command changes the database itself. */
 function commandActor(via: string): AuditActor {
-  return { kind: 'command', keyId: null, username: null, via, requestId: null, remoteAddress: null };
+  return {
+    kind: 'command',
+    keyId: null,
+    username: null,
+    via,
+    requestId: null,
+    remoteAddress: null,
+    through: null,
+  };
 }
 
 /** The engines' code is loaded here, so that the other commands start without it. */

@@ -135,7 +135,7 @@ function printFirstStart(io: Io, { database, encryptionKey }: Config, operatorKe
       '',
       `  ${operatorKey}`,
       '',
-      'Keep it, for example as POSTHORN_OPERATOR_KEY for the other commands.',
+      'Keep it: it signs you in to the dashboard, and the other commands take it as POSTHORN_OPERATOR_KEY.',
       '',
     ].join('\n'),
   );

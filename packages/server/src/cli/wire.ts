@@ -13,6 +13,11 @@ export interface AccountPage {
   next_cursor: string | null;
 }
 
+export interface PortalLinkData {
+  url: string;
+  expires_at: number;
+}
+
 export interface KeyData {
   key_id: string;
   name: string;
@@ -104,6 +109,7 @@ export interface AuditEntryData {
   via: string;
   request_id: string | null;
   remote_address: string | null;
+  through: string | null;
   action: string;
   target_type: string;
   target: string;

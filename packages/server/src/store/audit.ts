@@ -16,6 +16,7 @@ import type {
   EventType,
   Json,
   JsonObject,
+  PortalLink,
   Replay,
 } from '../model.ts';
 import type { AuditedOperations, AuditFilter, EncryptionKeys } from './store.ts';
@@ -24,6 +25,7 @@ import type { AuditedOperations, AuditFilter, EncryptionKeys } from './store.ts'
 export interface AuditedThings {
   account: Account;
   api_key: ApiKey;
+  portal_link: PortalLink;
   event_type: EventType;
   endpoint: Endpoint;
   delivery: Delivery;
@@ -82,6 +84,10 @@ export const AUDITED: { readonly [N in Name]: Rule<N> } = {
   revokeKey: {
     action: 'api_key.revoke',
     subject: (keyId, username) => keySubject(keyId, username),
+  },
+  createPortalLink: {
+    action: 'portal_link.create',
+    subject: ({ linkId, username }) => ({ type: 'portal_link', id: linkId, username }),
   },
   putEventType: {
     action: 'event_type.put',
@@ -176,6 +182,7 @@ const FACTS: { readonly [T in Thing]: (thing: AuditedThings[T]) => Facts } = {
     shown: { name, scopes, prefix, expires_at: seconds(expiresAt), revoked_at: seconds(revokedAt) },
     sealed: {},
   }),
+  portal_link: ({ expiresAt }) => ({ shown: { expires_at: seconds(expiresAt) }, sealed: {} }),
   event_type: ({ category, description, schema, example, deprecated }) => ({
     shown: { category, description, schema, example, deprecated },
     sealed: {},
@@ -295,11 +302,12 @@ export interface AuditRow {
   account: string | null;
   before: string | null;
   after: string | null;
+  through: AuditActor['through'];
 }
 
 /** The columns that {@link auditValues} gives values for, in their order. */
 export const AUDIT_COLUMNS =
-  'actor, key_id, key_account, via, request_id, remote_address, action, target_type, target, account, before, after';
+  'actor, key_id, key_account, via, request_id, remote_address, action, target_type, target, account, before, after, through';
 
 export function auditValues({
   by,
@@ -323,6 +331,7 @@ export function auditValues({
     username,
     before === null ? null : JSON.stringify(before),
     after === null ? null : JSON.stringify(after),
+    by.through,
   ];
 }
 
@@ -338,6 +347,7 @@ export function toAuditEntry(row: AuditRow): AuditEntry {
       via: row.via,
       requestId: row.request_id,
       remoteAddress: row.remote_address,
+      through: row.through,
     },
     action: row.action,
     targetType: row.target_type,

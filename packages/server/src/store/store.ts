@@ -24,9 +24,11 @@ import type {
   EventType,
   JsonObject,
   KeyIdentity,
+  PortalLink,
   Replay,
   ReplayKind,
   SealedEvent,
+  SessionIdentity,
   StatsDimension,
   StatsPoint,
 } from '../model.ts';
@@ -267,6 +269,7 @@ export type AuditedOperations = Pick<
   | 'createKey'
   | 'createFirstOperatorKey'
   | 'revokeKey'
+  | 'createPortalLink'
   | 'putEventType'
   | 'deleteEventType'
   | 'addEndpoint'
@@ -358,6 +361,31 @@ export interface Store {
   revokeKey(keyId: string, username: string | null): Promise<boolean>;
   /** Notes when keys were last used; never moves a time back. */
   touchKeys(uses: { keyId: string; at: number }[]): Promise<void>;
+
+  // ------------------------------------------------------------ sessions
+
+  /** Hashes are SHA-256, hex: of the session's token, and of the key that it was opened with. */
+  openSession(session: { hash: string; keyHash: string; expiresAt: number }): Promise<void>;
+  /**
+   * Null for an unknown or ended session, and for one of an account that doesn't exist any more. Expiry, and whether the
+   * key still holds, are the caller's to judge.
+   */
+  findSession(hash: string): Promise<SessionIdentity | null>;
+  /** From its answer on the session is unknown to every store on the same data. */
+  endSession(hash: string): Promise<void>;
+  /** `hash` is the SHA-256 of the link's token, hex. Rejects with `not_found` when the account isn't there. */
+  createPortalLink(link: {
+    linkId: string;
+    username: string;
+    hash: string;
+    expiresAt: number;
+  }): Promise<PortalLink>;
+  /**
+   * Opens a session of the link's account, once: of several calls one succeeds. Rejects with `unauthorized` when the link
+   * is unknown, used, expired or its account gone, with `forbidden` when that is suspended; a link that is refused stays
+   * as it was.
+   */
+  usePortalLink(linkHash: string, session: { hash: string; expiresAt: number }): Promise<PortalLink>;
 
   // ------------------------------------------------------------ catalogue
 

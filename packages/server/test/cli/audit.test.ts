@@ -12,6 +12,7 @@ const UPDATE = {
   via: 'PUT /v2/endpoint/:endpoint_id',
   request_id: 'req_2',
   remote_address: '203.0.113.9',
+  through: 'portal',
   action: 'endpoint.update',
   target_type: 'endpoint',
   target: 'wh_1',
@@ -25,6 +26,7 @@ const CREATION = {
   key_id: null,
   key_account: null,
   via: 'first start',
+  through: null,
   remote_address: null,
   action: 'api_key.create',
   target_type: 'api_key',
@@ -38,6 +40,7 @@ const DELETION = {
   actor: 'operator',
   key_id: 'configured',
   key_account: null,
+  through: 'dashboard',
   action: 'account.delete',
   target_type: 'account',
   target: 'bob',
@@ -62,12 +65,12 @@ describe('posthorn audit', () => {
     });
     assert.equal(code, 0);
     assert.deepEqual(stdout.split('\n'), [
-      '2026-01-01 00:00:00Z  endpoint.update  endpoint wh_1 of alice  by account alice key_1 from 203.0.113.9 (PUT /v2/endpoint/:endpoint_id)',
+      '2026-01-01 00:00:00Z  endpoint.update  endpoint wh_1 of alice  by account alice key_1 from 203.0.113.9 (PUT /v2/endpoint/:endpoint_id, portal)',
       '    status: "enabled" → "disabled"',
       '    headers: null → "[set]"',
       '2026-01-01 00:00:00Z  api_key.create  api_key key_0  by service (first start)',
       '    name: "first\\u001b[31m key"',
-      '2026-01-01 00:00:00Z  account.delete  account bob  by operator configured from 203.0.113.9 (PUT /v2/endpoint/:endpoint_id)',
+      '2026-01-01 00:00:00Z  account.delete  account bob  by operator configured from 203.0.113.9 (PUT /v2/endpoint/:endpoint_id, dashboard)',
       '    status: "active" → gone',
       '',
     ]);

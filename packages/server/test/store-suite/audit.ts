@@ -24,6 +24,7 @@ const BY: AuditActor = {
   via: 'PATCH /v2/account/:username',
   requestId: 'req_1',
   remoteAddress: '203.0.113.9',
+  through: 'dashboard',
 };
 
 function lines(bench: Bench, filter: AuditFilter = {}, limit = 200): Promise<AuditEntry[]> {
@@ -91,6 +92,8 @@ export function auditTests(test: StoreTest): void {
       await expectLine('account.update', username, as.updateAccount(username, { metadata: { a: 1 } }));
       const key = newKey(username);
       await expectLine('api_key.create', key.keyId, as.createKey(key));
+      const link = { linkId: unique('plk'), username, hash: unique('hash'), expiresAt: bench.now() + DAY_MS };
+      await expectLine('portal_link.create', link.linkId, as.createPortalLink(link));
       const first = newKey(null);
       assert.equal(await expectLine('api_key.create', first.keyId, as.createFirstOperatorKey(first)), true);
       await expectLine('event_type.put', 'custom.done', as.putEventType(newEventType('custom.done')));

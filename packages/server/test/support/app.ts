@@ -193,6 +193,7 @@ export async function testApp(options: TestAppOptions = {}): Promise<TestApp> {
       maxBodyBytes: 256 * 1024,
       maxRequestBytes: 5 * 1024 * 1024,
       rateLimitPostPerMinute: null,
+      publicUrl: null,
       ...options.settings,
     },
     onRequestDone: (outcome) => outcomes.push(outcome),

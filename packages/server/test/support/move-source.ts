@@ -90,10 +90,16 @@ class Filling {
       via: 'PATCH /v2/account/:username',
     } as const;
     await store
-      .as({ ...operator, requestId: 'req_1', remoteAddress: '2001:db8::1' })
+      .as({ ...operator, requestId: 'req_1', remoteAddress: '2001:db8::1', through: 'dashboard' })
       .updateAccount('busy', { metadata: { plan: WITH_NUL, odd: ODD, deep: { list: [1, 2.5, null] } } });
     keys.push(await this.#key('busy', { name: WITH_NUL }));
     keys.push(await this.#key('asleep', {}));
+    const expiresAt = clock.now() + DAY_MS;
+    for (const n of [1, 2]) {
+      await store.createPortalLink({ linkId: `plk_${n}`, username: 'busy', hash: `link${n}`, expiresAt });
+    }
+    await store.usePortalLink('link1', { hash: 'session1', expiresAt });
+    await store.openSession({ hash: 'session2', keyHash: 'key', expiresAt });
     keys.push(await this.#key('deleted', {}));
 
     const add = async (username: string, changes: Parameters<typeof newEndpoint>[1] = {}) => {

@@ -123,6 +123,33 @@ export const MOVED_TABLES: readonly MovedTable[] = [
     }),
   },
   {
+    name: 'session',
+    from: 'session t',
+    key: ['hash'],
+    id: ['hash'],
+    columns: columnsOf({
+      hash: 'text',
+      key_hash: 'text',
+      username: 'text',
+      created_at: 'integer',
+      expires_at: 'integer',
+    }),
+  },
+  {
+    name: 'portal_link',
+    from: 'portal_link t',
+    key: ['link_id'],
+    id: ['link_id'],
+    columns: columnsOf({
+      link_id: 'text',
+      hash: 'text',
+      username: 'text',
+      created_at: 'integer',
+      expires_at: 'integer',
+      used_at: 'integer',
+    }),
+  },
+  {
     name: 'event_type',
     from: 'event_type t',
     key: ['position'],
@@ -336,6 +363,7 @@ export const MOVED_TABLES: readonly MovedTable[] = [
       account: 'text',
       before: 'text',
       after: 'text',
+      through: 'text',
     }),
   },
 ];

@@ -95,8 +95,10 @@ export function accountOperations({
         await sql.query('UPDATE posthorn.lane SET parked = true WHERE username = $1 AND NOT parked', [
           username,
         ]);
-        // Few rows: at most the keys and endpoints of one account. The rest goes by purge.
+        // Few rows: at most the keys, sessions and endpoints of one account. The rest goes by purge.
         await sql.query('DELETE FROM posthorn.api_key WHERE username = $1', [username]);
+        await sql.query('DELETE FROM posthorn.session WHERE username = $1', [username]);
+        await sql.query('DELETE FROM posthorn.portal_link WHERE username = $1', [username]);
         await sql.query(
           `UPDATE posthorn.endpoint SET status = 'deleted', deleted_at = posthorn.now_ms(), secret = '',
              previous_secret = NULL, previous_secret_expires_at = NULL, headers = NULL

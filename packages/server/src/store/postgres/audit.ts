@@ -15,6 +15,7 @@ import {
 } from '../audit.ts';
 import { decodeCursor, pageOf } from '../cursor.ts';
 import { toEncryptionKeys } from '../encryption-keys.ts';
+import { type PortalLinkRow, toPortalLink } from '../session-rows.ts';
 import type { AuditedOperations } from '../store.ts';
 import { accountOperations } from './accounts.ts';
 import { deliveryOperations } from './deliveries.ts';
@@ -26,6 +27,7 @@ import { keyOperations } from './keys.ts';
 import { operatorKeyOperations } from './operator-key.ts';
 import { queueOperations } from './queue.ts';
 import { replayOperations } from './replays.ts';
+import { sessionOperations } from './sessions.ts';
 import { decodeText } from './text.ts';
 
 /** Writes a line in the transaction that made its change. */
@@ -33,7 +35,7 @@ export async function writeAuditLine(sql: Sql, line: NewAuditEntry): Promise<voi
   await sql.query(
     `WITH t AS MATERIALIZED (SELECT posthorn.now_ms() AS now)
      INSERT INTO posthorn.audit (audit_id, at, ${AUDIT_COLUMNS})
-     SELECT posthorn.new_id('aud', t.now), t.now, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM t`,
+     SELECT posthorn.new_id('aud', t.now), t.now, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 FROM t`,
     auditValues(line),
   );
 }
@@ -90,6 +92,7 @@ function operationsIn(context: EngineContext, sql: Sql) {
     ...accountOperations(inner),
     ...keyOperations(inner),
     ...operatorKeyOperations(inner),
+    ...sessionOperations(inner),
     ...eventTypeOperations(inner),
     ...endpointOperations(inner),
     ...queueOperations(inner),
@@ -112,6 +115,12 @@ async function read(
         id,
       ]);
       return row === undefined ? null : toKey({ ...row, name: decodeText(row.name) });
+    }
+    case 'portal_link': {
+      const [row] = await sql.query<PortalLinkRow>('SELECT * FROM posthorn.portal_link WHERE link_id = $1', [
+        id,
+      ]);
+      return row === undefined ? null : toPortalLink(row);
     }
     case 'event_type': {
       const [row] = await sql.query<EventTypeRow>('SELECT * FROM posthorn.event_type WHERE name = $1', [id]);

@@ -27,6 +27,7 @@ import { purgeOperations } from './purge.ts';
 import { queueOperations } from './queue.ts';
 import { rateWindowOperations } from './rate-windows.ts';
 import { replayOperations } from './replays.ts';
+import { sessionOperations } from './sessions.ts';
 import { statsOperations } from './stats.ts';
 
 export type { Notice } from './engine.ts';
@@ -126,6 +127,7 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
     ...accountOperations(context),
     ...keyOperations(context),
     ...operatorKeyOperations(context),
+    ...sessionOperations(context),
     ...rateWindowOperations(context),
     ...changeOperations(context),
     ...eventTypeOperations(context),

@@ -69,8 +69,10 @@ export function accountOperations({
       if (find(username) === null) return false;
       setStatus.run('deleted', username);
       park.run(1, username);
-      // Few rows: at most the keys and endpoints of one account. The rest goes by purge.
+      // Few rows: at most the keys, sessions and endpoints of one account. The rest goes by purge.
       db.prepare('DELETE FROM api_key WHERE username = ?').run(username);
+      db.prepare('DELETE FROM session WHERE username = ?').run(username);
+      db.prepare('DELETE FROM portal_link WHERE username = ?').run(username);
       db.prepare('DELETE FROM subscription WHERE username = ?').run(username);
       db.prepare(
         `UPDATE endpoint SET status = 'deleted', deleted_at = ?, secret = '', previous_secret = NULL, headers = NULL

@@ -14,6 +14,7 @@ import {
 } from '../audit.ts';
 import { decodeCursor, pageOf } from '../cursor.ts';
 import { type EncryptionKeyRow, toEncryptionKeys } from '../encryption-keys.ts';
+import { type PortalLinkRow, toPortalLink } from '../session-rows.ts';
 import { ENCRYPTION_KEYS } from './encryption-keys.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
 
@@ -49,9 +50,10 @@ export type AuditedCall = (by: AuditActor, name: string, args: unknown[]) => unk
 /** @param operations - of the same context */
 export function auditedCall({ db, now, nextId }: EngineContext, operations: SyncStore): AuditedCall {
   const insert = db.prepare(
-    `INSERT INTO audit (audit_id, at, ${AUDIT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    `INSERT INTO audit (audit_id, at, ${AUDIT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const keyById = db.prepare<[string], KeyRow>(`SELECT ${KEY_COLUMNS} FROM api_key WHERE key_id = ?`);
+  const linkById = db.prepare<[string], PortalLinkRow>('SELECT * FROM portal_link WHERE link_id = ?');
   const typeByName = db.prepare<[string], EventTypeRow>('SELECT * FROM event_type WHERE name = ?');
   const encryptionKeys = db.prepare<[], EncryptionKeyRow>(ENCRYPTION_KEYS);
 
@@ -62,6 +64,10 @@ export function auditedCall({ db, now, nextId }: EngineContext, operations: Sync
       case 'api_key': {
         const row = keyById.get(id);
         return row === undefined ? null : toKey(row);
+      }
+      case 'portal_link': {
+        const row = linkById.get(id);
+        return row === undefined ? null : toPortalLink(row);
       }
       case 'event_type': {
         const row = typeByName.get(id);

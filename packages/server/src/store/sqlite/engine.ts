@@ -18,6 +18,7 @@ import { purgeOperations } from './purge.ts';
 import { queueOperations } from './queue.ts';
 import { rateWindowOperations } from './rate-windows.ts';
 import { type ReplayCreation, replayOperations } from './replays.ts';
+import { sessionOperations } from './sessions.ts';
 import { statsOperations } from './stats.ts';
 import { rememberSubscribers, type Subscribers } from './subscribers.ts';
 
@@ -71,6 +72,7 @@ export function createEngine(
     ...accountOperations(context),
     ...keyOperations(context),
     ...operatorKeyOperations(context),
+    ...sessionOperations(context),
     ...rateWindowOperations(context),
     // Nobody else can have the file open.
     takeChanges: () => ({ catalogue: false, endpointIds: [] }),
