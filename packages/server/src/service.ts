@@ -15,6 +15,7 @@ import { formatListen } from './config-values.ts';
 import { type AttemptReport, Dispatcher } from './delivery/dispatcher.ts';
 import { Janitor } from './delivery/janitor.ts';
 import { createRequester } from './delivery/request.ts';
+import { withTestReceiver } from './delivery/test-receiver.ts';
 import { makeFirstOperatorKey, openVault } from './first-start.ts';
 import { KeyRotation } from './key-rotation.ts';
 import { LiveEvents } from './live-events.ts';
@@ -233,11 +234,14 @@ async function wire(
 
   const version = packageVersion();
   const tracing = await createTracing(version);
-  const requester = createRequester({
-    policy: config.endpointPolicy,
-    captureBytes: config.responseCaptureBytes,
+  const requester = withTestReceiver(
+    createRequester({
+      policy: config.endpointPolicy,
+      captureBytes: config.responseCaptureBytes,
+      clock,
+    }),
     clock,
-  });
+  );
   const telemetry = createTelemetry(
     {
       queueDepth: () => store.queueDepth(),

@@ -127,6 +127,8 @@ export interface Replay {
   replay_id: string;
   /** Only in the list. */
   endpoint_id?: string;
+  /** Only in the list. */
+  kind?: ReplayKind;
   status: 'running' | 'done' | 'cancelled';
   matched: number;
   done: number;
@@ -195,6 +197,8 @@ export interface AuditEntry {
   via: string;
   request_id: string | null;
   remote_address: string | null;
+  /** By which page a person did it; null for programs. */
+  through: 'dashboard' | 'portal' | null;
   action: string;
   target_type: string;
   target: string;
@@ -203,7 +207,42 @@ export interface AuditEntry {
   after: Record<string, unknown> | null;
 }
 
+/** `GET /v2/system`, for operators. */
+export interface SystemHealth {
+  version: string;
+  /** Processes that were heard within the last minute. */
+  nodes: {
+    name: string;
+    started_at: number;
+    seen_at: number;
+    delivers: boolean;
+    /** Deliveries that it has in hand. */
+    leases: number;
+    is_this: boolean;
+  }[];
+  queue: { scheduled: number; due: number; leased: number; oldest_due_seconds: number };
+  database: {
+    engine: 'sqlite' | 'postgres';
+    version: string;
+    size_bytes: number;
+    /** Null on PostgreSQL, whose own machine knows. */
+    free_bytes: number | null;
+    ping_ms: number;
+  };
+}
+
+/** `POST /v2/account/{username}/portal_link`, with `{ expires_in_seconds? }`. Opens one session. */
 export interface PortalLink {
   url: string;
   expires_at: number;
 }
+
+/**
+ * Endpoint URLs of the receiver that is built into the service: it answers inside of it, with 200, with 500, or never. Fails
+ * or mends an endpoint by changing its `url`; what it was sent and answered stands with each delivery.
+ */
+export const TEST_RECEIVER = {
+  succeed: 'https://test-receiver.posthorn.invalid/succeed',
+  fail: 'https://test-receiver.posthorn.invalid/fail',
+  hang: 'https://test-receiver.posthorn.invalid/hang',
+} as const;

@@ -37,6 +37,7 @@ import { type ApiRoute, mountRoutes } from './route.ts';
 import { SECURITY_HEADERS } from './security-headers.ts';
 import { statsRoutes } from './stats.ts';
 import { mountDescription, mountHealth } from './system.ts';
+import { systemHealthRoutes } from './system-health.ts';
 import { credentialsOf, mountSession } from './session.ts';
 import { testEventRoutes } from './test-event.ts';
 import { mountV1 } from './v1.ts';
@@ -74,6 +75,7 @@ export function v2Routes(
     ...keyRoutes(deps, auth),
     ...auditRoutes(deps),
     ...encryptionKeyRoutes(deps),
+    ...systemHealthRoutes(deps),
   ];
 }
 

@@ -2,9 +2,10 @@
 import { type Static, Type } from 'typebox';
 
 import { toSeconds } from '../clock.ts';
-import { notFound } from '../errors.ts';
+import { PosthornError, notFound } from '../errors.ts';
 import { ATTEMPT_OUTCOMES, type Attempt, type Delivery, type DeliveryDetail } from '../model.ts';
 import type { ApiDeps } from './deps.ts';
+import { PartialFailure, SUCCESS_MESSAGE } from './envelope.ts';
 import { eventFilterFields, eventFilterOf } from './event-filter.ts';
 import { type ApiRoute, pathParams, route } from './route.ts';
 import {
@@ -16,6 +17,9 @@ import {
   pageFields,
   pageOf,
 } from './shapes.ts';
+
+/** A page of the list. */
+const MAX_RETRIES = 200;
 
 const DeliveryStatusShape = Type.Enum(['pending', 'delivered', 'dead', 'cancelled']);
 
@@ -195,6 +199,62 @@ export function deliveryRoutes({ store, delivery: dispatcher }: ApiDeps): ApiRou
         if (delivery === null) throw notFound('delivery', deliveryId);
         dispatcher.wake();
         return deliveryShape(delivery);
+      },
+    }),
+    route({
+      method: 'POST',
+      path: '/deliveries/retry',
+      access: 'account',
+      operationId: 'retryDeliveries',
+      tag: 'Deliveries',
+      summary: 'Attempt many deliveries now',
+      description:
+        'Each as `POST /v2/delivery/{delivery_id}/retry` does, and each stands alone: what is refused of some is said beside them.',
+      body: Type.Object(
+        {
+          delivery_ids: Type.Array(Type.String({ maxLength: 128 }), {
+            minItems: 1,
+            maxItems: MAX_RETRIES,
+            examples: [['dlv_01kas4h3bq0001w3r8y0e6a1kd']],
+          }),
+        },
+        { additionalProperties: false },
+      ),
+      data: Type.Object({
+        results: Type.Array(
+          Type.Object({
+            delivery_id: Type.String({ examples: ['dlv_01kas4h3bq0001w3r8y0e6a1kd'] }),
+            code: Type.Integer({
+              description: '0, or as the envelope’s where it was refused.',
+              examples: [0],
+            }),
+            msg: Type.String({ examples: ['Success'] }),
+          }),
+          { description: 'In the order of `delivery_ids`.' },
+        ),
+      }),
+      async handle({ username, body, by }) {
+        const ids = [...new Set(body.delivery_ids)];
+        const as = store.as(by);
+        const results = await Promise.all(
+          ids.map(async (id) => {
+            try {
+              if ((await as.retryDelivery(username, id)) === null) throw notFound('delivery', id);
+              return { delivery_id: id, code: 0, msg: SUCCESS_MESSAGE };
+            } catch (error) {
+              if (!(error instanceof PosthornError) || error.httpStatus >= 500) throw error;
+              return { delivery_id: id, code: error.code, msg: error.message };
+            }
+          }),
+        );
+        dispatcher.wake();
+        const refused = results.filter(({ code }) => code !== 0).length;
+        if (refused === 0) return { results };
+        return new PartialFailure(
+          { results },
+          40000,
+          `${refused} of ${results.length} deliveries were refused; data.results says which and why`,
+        );
       },
     }),
   ];

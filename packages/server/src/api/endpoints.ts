@@ -4,6 +4,7 @@ import { type Static, Type } from 'typebox';
 import { idFactory, toSeconds } from '../clock.ts';
 import { checkEndpointUrl } from '../delivery/address-guard.ts';
 import { createSecret } from '../delivery/sign.ts';
+import { isTestReceiver } from '../delivery/test-receiver.ts';
 import { invalid, notFound } from '../errors.ts';
 import type { Endpoint, EndpointChanges } from '../model.ts';
 import { type Vault, endpointHeadersContext, endpointSecretContext } from '../secrets.ts';
@@ -163,6 +164,10 @@ export function endpointRoutes(deps: ApiDeps): ApiRoute[] {
     return [...new Set(events)];
   }
 
+  function checkUrl(url: string): void {
+    if (!isTestReceiver(url)) checkEndpointUrl(url, settings.endpointPolicy);
+  }
+
   function sealHeaders(headers: Record<string, string>, endpointId: string): string | null {
     checkCustomHeaders(headers);
     if (Object.keys(headers).length === 0) return null;
@@ -195,7 +200,7 @@ export function endpointRoutes(deps: ApiDeps): ApiRoute[] {
       body: AddEndpoint,
       data: EndpointShape,
       async handle({ username, body, by }) {
-        checkEndpointUrl(body.url, settings.endpointPolicy);
+        checkUrl(body.url);
         const events = await knownEvents(body.events);
         checkMetadata(body.metadata);
         const endpointId = makeId('wh', clock.now());
@@ -250,7 +255,7 @@ export function endpointRoutes(deps: ApiDeps): ApiRoute[] {
       async handle({ username, params: { endpoint_id: endpointId }, body, by }) {
         const changes: EndpointChanges = {};
         if (body.url !== undefined) {
-          checkEndpointUrl(body.url, settings.endpointPolicy);
+          checkUrl(body.url);
           changes.url = body.url;
         }
         if (body.events !== undefined) changes.events = await knownEvents(body.events);

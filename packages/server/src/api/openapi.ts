@@ -43,6 +43,7 @@ const TAGS: [name: string, description: string][] = [
   ['API keys', 'Keys of accounts and operators.'],
   ['Audit log', 'Who changed what, when and from where.'],
   ['Encryption keys', 'With what secrets are encrypted at rest; for operators.'],
+  ['System', 'How the service itself is; for operators.'],
 ];
 
 const ACCESS_SENTENCES: Record<Access, string> = {

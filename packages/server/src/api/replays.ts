@@ -1,11 +1,12 @@
 /** Replays: sending an endpoint again what it missed. */
 import { type Static, Type } from 'typebox';
 
+import { toSeconds } from '../clock.ts';
 import { invalid, notFound } from '../errors.ts';
 import type { Replay } from '../model.ts';
 import type { ApiDeps } from './deps.ts';
 import { type ApiRoute, pathParams, route } from './route.ts';
-import { UnixSeconds } from './shapes.ts';
+import { NextCursor, UnixSeconds, pageFields, pageOf } from './shapes.ts';
 
 const ReplayInput = Type.Object(
   {
@@ -15,6 +16,12 @@ const ReplayInput = Type.Object(
     }),
     since: UnixSeconds('Events published at or after this time, unix seconds.'),
     until: Type.Optional(UnixSeconds('Events published before this time. Default: now.')),
+    dry_run: Type.Optional(
+      Type.Boolean({
+        description: 'Only count: nothing is started, and there is no `replay_id`.',
+        examples: [false],
+      }),
+    ),
   },
   { additionalProperties: false, examples: [{ status: 'failed', since: 1767225600 }] },
 );
@@ -40,6 +47,16 @@ const ReplayShape = Type.Object(
   { title: 'Replay' },
 );
 
+const ListedReplay = Type.Object(
+  {
+    ...ReplayShape.properties,
+    endpoint_id: Type.String({ examples: ['wh_01kas4h3bq0000w3r8y0e6a1kd'] }),
+    kind: ReplayInput.properties.status,
+    created_at: UnixSeconds('When it was started.'),
+  },
+  { title: 'ListedReplay' },
+);
+
 function replayShape(replay: Replay): Static<typeof ReplayShape> {
   const { status, matched, done } = replay;
   return { replay_id: replay.replayId, status, matched, done };
@@ -59,19 +76,51 @@ export function replayRoutes({ store, delivery, clock }: ApiDeps): ApiRoute[] {
         'Runs in the background, throttled so that fresh events still pass. Refused while the endpoint is disabled.',
       params: pathParams('endpoint_id'),
       body: ReplayInput,
-      data: Type.Object({ replay_id: replayId, matched }),
+      data: Type.Object({ replay_id: Type.Optional(replayId), matched }),
       errors: ['not_found'],
       async handle({ username, params: { endpoint_id: endpointId }, body, by }) {
         const since = body.since * 1000;
         // The present second is over when the next one begins: what was published in it belongs to the past.
         const until = body.until === undefined ? clock.now() + 1 : body.until * 1000;
         if (since >= until) throw invalid('since', 'since must be earlier than until, and in the past');
-        const replay = await store
-          .as(by)
-          .createReplay({ username, endpointId, kind: body.status, since, until });
+        const request = { username, endpointId, kind: body.status, since, until };
+        if (body.dry_run === true) {
+          const found = await store.countReplay(request);
+          if (found === null) throw notFound('endpoint', endpointId);
+          return { matched: found };
+        }
+        const replay = await store.as(by).createReplay(request);
         if (replay === null) throw notFound('endpoint', endpointId);
         delivery.wake();
         return { replay_id: replay.replayId, matched: replay.matched };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/replays',
+      access: 'account',
+      operationId: 'listReplays',
+      tag: 'Replays',
+      summary: 'List replays, newest first',
+      query: Type.Object(
+        {
+          endpoint_id: Type.Optional(Type.String({ maxLength: 128, description: 'Only to this endpoint.' })),
+          ...pageFields,
+        },
+        { additionalProperties: false },
+      ),
+      data: Type.Object({ replays: Type.Array(ListedReplay), next_cursor: NextCursor }),
+      async handle({ username, query }) {
+        const page = await store.listReplays(username, query.endpoint_id ?? null, pageOf(query));
+        return {
+          replays: page.items.map((replay) => ({
+            ...replayShape(replay),
+            endpoint_id: replay.endpointId,
+            kind: replay.kind,
+            created_at: toSeconds(replay.createdAt),
+          })),
+          next_cursor: page.nextCursor,
+        };
       },
     }),
     route({

@@ -283,6 +283,34 @@ export type AuditedOperations = Pick<
   | 'retireEncryptionKey'
 >;
 
+/** A process that works on the data. */
+export interface NodeState {
+  /** `<host>:<process id>` */
+  name: string;
+  startedAt: number;
+  /** When it was last heard. */
+  seenAt: number;
+  /** Whether it leases deliveries. */
+  delivers: boolean;
+  /** Deliveries that it holds leases of. */
+  leases: number;
+  /** The one that was asked. */
+  isThis: boolean;
+}
+
+/** How the store itself is. */
+export interface StoreState {
+  engine: 'sqlite' | 'postgres';
+  /** Of the database program. */
+  version: string;
+  /** Of the database, with its indexes. */
+  sizeBytes: number;
+  /** What its disk has left; null where only the database's own machine knows. */
+  freeBytes: number | null;
+  /** Those that were heard within the last minute, in the order of their start. */
+  nodes: NodeState[];
+}
+
 export interface Store {
   // ------------------------------------------------------------ lifecycle
 
@@ -489,7 +517,10 @@ export interface Store {
     /** Events created before, unix ms. */
     until: number;
   }): Promise<Replay | null>;
+  /** What {@link createReplay} would match, which it refuses likewise; nothing is stored. */
+  countReplay(replay: Parameters<Store['createReplay']>[0]): Promise<number | null>;
   getReplay(username: string, replayId: string): Promise<Replay | null>;
+  listReplays(username: string, endpointId: string | null, page: PageRequest): Promise<Page<Replay>>;
   /** Stops a running one; null when there is none. */
   cancelReplay(username: string, replayId: string): Promise<Replay | null>;
   /**
@@ -516,6 +547,7 @@ export interface Store {
    */
   stats(query: StatsQuery): Promise<StatsResult>;
   queueDepth(): Promise<QueueDepth>;
+  state(): Promise<StoreState>;
   /**
    * One account's, or all accounts' (null), with at most `limit` troubled endpoints, judged by what was attempted at or
    * after `since` (unix ms).

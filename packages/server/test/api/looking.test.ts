@@ -42,6 +42,47 @@ describe('deliveries', () => {
   });
   after(() => api.close());
 
+  it('are retried many at once, each by itself', async () => {
+    const { key, username } = await withEndpoint(api);
+    const stranger = await withEndpoint(api);
+    await publish(api, username);
+    await publish(api, username);
+    await publish(api, stranger.username);
+    await api.settleDue('dead');
+    const idsOf = async (used: string) =>
+      (await api.request('GET', '/v2/deliveries', { key: used })).data.deliveries.map(
+        (delivery: { delivery_id: string }) => delivery.delivery_id,
+      );
+    const own: string[] = await idsOf(key);
+    const [foreign] = await idsOf(stranger.key);
+    const retry = (deliveryIds: unknown) =>
+      api.request('POST', '/v2/deliveries/retry', { key, body: { delivery_ids: deliveryIds } });
+    const partly = await retry([own[0], foreign, own[0]]);
+    assert.deepEqual([partly.status, partly.code], [200, 40000]);
+    assert.match(partly.msg, /1 of 2 deliveries were refused/);
+    assert.deepEqual(
+      partly.data.results.map(({ delivery_id: id, code }: { delivery_id: string; code: number }) => [
+        id,
+        code,
+      ]),
+      [
+        [own[0], 0],
+        [foreign, 10104],
+      ],
+    );
+    assert.equal((await api.request('GET', `/v2/delivery/${own[0]}`, { key })).data.status, 'pending');
+    assert.equal((await api.request('GET', `/v2/delivery/${own[1]}`, { key })).data.status, 'dead');
+    assert.equal(
+      (await api.request('GET', `/v2/delivery/${foreign}`, { key: stranger.key })).data.status,
+      'dead',
+    );
+    const all = await retry([own[1]]);
+    assert.equal(all.code, 0);
+    for (const wrong of [[], 'x', [1], Array.from({ length: 201 }, () => own[0])]) {
+      assert.equal((await retry(wrong)).code, 40000);
+    }
+  });
+
   it('are shown with their attempts, and what was sent', async () => {
     const { key, username, endpointId } = await withEndpoint(api);
     const eventId = await publish(api, username);
@@ -500,5 +541,49 @@ describe('the overview', () => {
     assert.ok(all.data.pending >= 1 && all.data.endpoints.enabled >= 2);
     const names = all.data.troubled.map((endpoint: { username: string }) => endpoint.username);
     assert.ok(names.includes(other.username), JSON.stringify(names));
+  });
+});
+
+describe('replays of an account', () => {
+  it('are counted before they start, and listed', async (t) => {
+    const api = await testApp();
+    t.after(() => api.close());
+    const { key, username, endpointId } = await withEndpoint(api);
+    await publish(api, username);
+    await api.settleDue('dead');
+    const path = `/v2/endpoint/${endpointId}/replay`;
+    const dry = await api.request('POST', path, { key, body: { status: 'failed', since: 0, dry_run: true } });
+    assert.deepEqual(dry.data, { matched: 1 });
+    assert.deepEqual((await api.request('GET', '/v2/replays', { key })).data.replays, []);
+    const { data } = await api.request('POST', path, { key, body: { status: 'failed', since: 0 } });
+    const list = await api.request('GET', `/v2/replays?endpoint_id=${endpointId}`, { key });
+    assert.equal(list.data.replays.length, 1);
+    const { created_at: createdAt, ...replay } = list.data.replays[0];
+    assert.equal(createdAt, Math.floor(api.clock.now() / 1000));
+    assert.deepEqual(replay, {
+      replay_id: data.replay_id,
+      endpoint_id: endpointId,
+      kind: 'failed',
+      status: 'running',
+      matched: 1,
+      done: 0,
+    });
+    assert.deepEqual((await api.request('GET', '/v2/replays?endpoint_id=wh_none', { key })).data.replays, []);
+  });
+});
+
+describe('the system', () => {
+  it('is the operator’s to look at', async (t) => {
+    const api = await testApp();
+    t.after(() => api.close());
+    const { key, username } = await withEndpoint(api);
+    await publish(api, username);
+    const { data } = await api.request('GET', '/v2/system', { key: api.operatorKey });
+    assert.equal(data.version, '0.0.0-test');
+    assert.equal(data.database.engine, 'sqlite');
+    assert.ok(data.database.size_bytes > 0 && data.database.free_bytes > 0);
+    assert.equal(data.nodes.length, 1);
+    assert.equal(data.queue.due, 1);
+    assert.equal((await api.request('GET', '/v2/system', { key })).code, 18025);
   });
 });

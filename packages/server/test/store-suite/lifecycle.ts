@@ -5,6 +5,22 @@ import { assertRefused, type BenchPool, EMPTY_QUEUE, type StoreTest } from './be
 
 export function lifecycleTests(test: StoreTest, pool: BenchPool): void {
   describe('lifecycle', () => {
+    test('the store tells of its database, and of the processes that work on it', async (bench) => {
+      const username = await bench.account();
+      await bench.endpoint(username);
+      await bench.publish(username);
+      await bench.claimOne();
+      const state = await bench.store.state();
+      assert.match(state.version, /^(SQLite|PostgreSQL) \d+\./);
+      assert.ok(state.sizeBytes > 10_000, `${state.sizeBytes} bytes`);
+      assert.ok(state.freeBytes === null || state.freeBytes > 0);
+      const own = state.nodes.filter(({ isThis }) => isThis);
+      assert.equal(own.length, 1);
+      assert.match(own[0]?.name as string, new RegExp(`:${process.pid}$`));
+      assert.equal(own[0]?.leases, 1);
+      assert.ok((own[0]?.startedAt as number) <= (own[0]?.seenAt as number));
+    });
+
     it('a new store answers a ping and is empty', () =>
       pool.useNew(async ({ store }) => {
         await store.ping();
@@ -66,6 +82,9 @@ export function lifecycleTests(test: StoreTest, pool: BenchPool): void {
         listDeliveries: () => store.listDeliveries(username, {}, page),
         listEvents: () => store.listEvents(username, {}, page),
         queueDepth: () => store.queueDepth(),
+        state: () => store.state(),
+        findSession: () => store.findSession('x'),
+        listReplays: () => store.listReplays(username, null, page),
         overview: () => store.overview(username, 0, 10),
         purge: () => store.purge(0, 10),
       };

@@ -97,6 +97,49 @@ function eventIds(leases: readonly Lease[]): string[] {
 
 export function replayTests(test: StoreTest): void {
   describe('replays', () => {
+    test('what a replay would match is counted as it would be started, and nothing is', async (bench) => {
+      const found = await past(bench);
+      const { username, endpointId } = found;
+      const range = { since: 0, until: bench.now() + MINUTE_MS };
+      for (const kind of ['failed', 'missing', 'all'] as const) {
+        const counted = await bench.store.countReplay({ username, endpointId, kind, ...range });
+        const replay = await bench.store.createReplay({ username, endpointId, kind, ...range });
+        assert.equal(counted, replay?.matched, kind);
+        assert.ok((counted as number) > 0, kind);
+        await bench.store.cancelReplay(username, replay?.replayId as string);
+      }
+      const listed = await bench.store.listReplays(username, null, { limit: 10, cursor: null });
+      assert.equal(listed.items.length, 3, 'those that were started');
+      const asked = { username, endpointId: 'wh_none', kind: 'all', ...range } as const;
+      assert.equal(await bench.store.countReplay(asked), null);
+      assert.equal(await bench.store.countReplay({ ...asked, username: 'nobody', endpointId }), null);
+      await bench.store.updateEndpoint(username, endpointId, { status: 'disabled' });
+      await assertRefused('invalid_parameter', bench.store.countReplay({ ...asked, endpointId }));
+    });
+
+    test('replays are listed newest first, by endpoint, page by page, and only the account’s own', async (bench) => {
+      const username = await bench.account();
+      const one = await bench.endpoint(username);
+      const other = await bench.endpoint(username);
+      const made: Replay[] = [];
+      for (const { endpointId } of [one, other, one]) {
+        const request = { username, endpointId, kind: 'all', since: 0, until: bench.now() } as const;
+        made.unshift((await bench.store.createReplay(request)) as Replay);
+        await bench.advance(MINUTE_MS);
+      }
+      const first = await bench.store.listReplays(username, null, { limit: 2, cursor: null });
+      assert.deepEqual(first.items, made.slice(0, 2));
+      const rest = await bench.store.listReplays(username, null, { limit: 2, cursor: first.nextCursor });
+      assert.deepEqual(rest, { items: made.slice(2), nextCursor: null });
+      const ofOne = await bench.store.listReplays(username, one.endpointId, { limit: 10, cursor: null });
+      assert.deepEqual(ofOne.items, [made[0], made[2]]);
+      const stranger = await bench.account();
+      assert.deepEqual(await bench.store.listReplays(stranger, null, { limit: 10, cursor: null }), {
+        items: [],
+        nextCursor: null,
+      });
+    });
+
     const matches: Record<ReplayKind, (events: Past) => string[]> = {
       failed: ({ dead, cancelled }) => [dead, cancelled],
       missing: ({ skipped, beforeSubscribing }) => [skipped, beforeSubscribing],

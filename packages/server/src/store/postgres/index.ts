@@ -28,6 +28,7 @@ import { queueOperations } from './queue.ts';
 import { rateWindowOperations } from './rate-windows.ts';
 import { replayOperations } from './replays.ts';
 import { sessionOperations } from './sessions.ts';
+import { stateOperations } from './state.ts';
 import { statsOperations } from './stats.ts';
 
 export type { Notice } from './engine.ts';
@@ -139,6 +140,7 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
     ...deliveryOperations(context),
     ...eventOperations(context),
     ...statsOperations(context),
+    ...stateOperations(context),
     ...overviewOperations(context),
     ...purgeOperations(context),
     ...encryptionKeyOperations(context),

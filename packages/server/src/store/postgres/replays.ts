@@ -1,6 +1,8 @@
 import { idFloor } from '../../clock.ts';
 import { PosthornError } from '../../errors.ts';
+import { decodeCursor, pageOf } from '../cursor.ts';
 import { type EventRow, type ReplayRow, toReplay } from '../rows.ts';
+import type { Store } from '../store.ts';
 import type { EngineContext, Operations, Sql } from './engine.ts';
 import { ACCOUNT_EXISTS, ofEvent } from './rows.ts';
 
@@ -209,7 +211,9 @@ export function replayOperations({
   query,
   transaction,
   notify,
-}: EngineContext): Operations<'createReplay' | 'getReplay' | 'cancelReplay' | 'advanceReplays'> {
+}: EngineContext): Operations<
+  'createReplay' | 'countReplay' | 'getReplay' | 'listReplays' | 'cancelReplay' | 'advanceReplays'
+> {
   /** Day by day, so that no statement takes long however long the history is. */
   async function countEvents(
     username: string,
@@ -258,26 +262,45 @@ export function replayOperations({
     return row;
   }
 
-  return {
-    async createReplay({ username, endpointId, kind, since, until }) {
-      const [endpoint] = await query<{ status: string; now: number }>(
-        `SELECT status, posthorn.now_ms() AS now FROM posthorn.endpoint
-         WHERE username = $1 AND endpoint_id = $2 AND ${ACCOUNT_EXISTS}`,
-        [username, endpointId],
+  /** Null when there is no such endpoint. */
+  async function findMatches({
+    username,
+    endpointId,
+    kind,
+    since,
+    until,
+  }: Parameters<Store['createReplay']>[0]): Promise<{ matched: number; end: number } | null> {
+    const [endpoint] = await query<{ status: string; now: number }>(
+      `SELECT status, posthorn.now_ms() AS now FROM posthorn.endpoint
+       WHERE username = $1 AND endpoint_id = $2 AND ${ACCOUNT_EXISTS}`,
+      [username, endpointId],
+    );
+    if (endpoint === undefined || endpoint.status === 'deleted') return null;
+    if (endpoint.status === 'disabled') {
+      throw new PosthornError(
+        'invalid_parameter',
+        `endpoint ${endpointId} is disabled: enable it before replaying to it`,
       );
-      if (endpoint === undefined || endpoint.status === 'deleted') return null;
-      if (endpoint.status === 'disabled') {
-        throw new PosthornError(
-          'invalid_parameter',
-          `endpoint ${endpointId} is disabled: enable it before replaying to it`,
-        );
-      }
-      // What is accepted from now on isn't part of it.
-      const end = Math.min(until, endpoint.now + 1);
-      const matched =
-        kind === 'failed'
-          ? await countFailed(username, endpointId, since, end)
-          : await countEvents(username, endpointId, kind, since, end);
+    }
+    // What is accepted from now on isn't part of it.
+    const end = Math.min(until, endpoint.now + 1);
+    const matched =
+      kind === 'failed'
+        ? await countFailed(username, endpointId, since, end)
+        : await countEvents(username, endpointId, kind, since, end);
+    return { matched, end };
+  }
+
+  return {
+    async countReplay(request) {
+      return (await findMatches(request))?.matched ?? null;
+    },
+
+    async createReplay(request) {
+      const found = await findMatches(request);
+      if (found === null) return null;
+      const { username, endpointId, kind, since } = request;
+      const { matched, end } = found;
       const [row] = await query<ReplayRow>(
         `WITH t AS MATERIALIZED (SELECT posthorn.now_ms() AS now)
          INSERT INTO posthorn.replay (username, replay_id, endpoint_id, kind, status, since, until, matched, done,
@@ -295,6 +318,18 @@ export function replayOperations({
     async getReplay(username, replayId) {
       const row = await find({ query }, username, replayId);
       return row === undefined ? null : toReplay(row);
+    },
+
+    async listReplays(username, endpointId, { limit, cursor }) {
+      const [before] = cursor === null ? ['~'] : decodeCursor('replays', cursor, ['string']);
+      // The key's own order, newest first.
+      const rows = await query<ReplayRow>(
+        `SELECT * FROM posthorn.replay
+         WHERE username = $1 AND replay_id < $2 AND ($3::text IS NULL OR endpoint_id = $3) AND ${ACCOUNT_EXISTS}
+         ORDER BY replay_id DESC LIMIT $4`,
+        [username, before, endpointId, limit + 1],
+      );
+      return pageOf('replays', rows, limit, (row) => [row.replay_id], toReplay);
     },
 
     async cancelReplay(username, replayId) {

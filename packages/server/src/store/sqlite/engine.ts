@@ -19,6 +19,7 @@ import { queueOperations } from './queue.ts';
 import { rateWindowOperations } from './rate-windows.ts';
 import { type ReplayCreation, replayOperations } from './replays.ts';
 import { sessionOperations } from './sessions.ts';
+import { stateOperations } from './state.ts';
 import { statsOperations } from './stats.ts';
 import { rememberSubscribers, type Subscribers } from './subscribers.ts';
 
@@ -84,6 +85,7 @@ export function createEngine(
     ...deliveryOperations(context),
     ...eventOperations(context),
     ...statsOperations(context),
+    ...stateOperations(context),
     ...overviewOperations(context),
     ...purgeOperations(context),
     ...encryptionKeyOperations(context),

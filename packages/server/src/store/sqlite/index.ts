@@ -27,8 +27,11 @@ const ON_READER = new Set<OperationName>([
   'listEvents',
   'getEvent',
   'recentEvents',
+  'countReplay',
+  'listReplays',
   'stats',
   'queueDepth',
+  'state',
   'overview',
   'countSealed',
   'listResealable',
@@ -73,7 +76,9 @@ const OPERATIONS: Record<OperationName, true> = {
   release: true,
   retryDelivery: true,
   createReplay: true,
+  countReplay: true,
   getReplay: true,
+  listReplays: true,
   cancelReplay: true,
   advanceReplays: true,
   listDeliveries: true,
@@ -83,6 +88,7 @@ const OPERATIONS: Record<OperationName, true> = {
   recentEvents: true,
   stats: true,
   queueDepth: true,
+  state: true,
   overview: true,
   purge: true,
   announceEncryptionKeys: true,
@@ -223,7 +229,7 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
       Object.keys(OPERATIONS).map((name) => [name, (...args: unknown[]) => call(name, args)]),
     ) as unknown as Omit<Store, 'as' | 'ping' | 'close' | 'isSoleDeliverer'>;
     const createReplay = async (request: unknown, by?: AuditActor): Promise<Replay | null> => {
-      const found = await reader.call('countReplay', [request], clock.now());
+      const found = await reader.call('findReplayMatches', [request], clock.now());
       return (await writer.call('createReplay', [request, found], clock.now(), by)) as Replay | null;
     };
     return {

@@ -1,6 +1,7 @@
 import { idFloor } from '../../clock.ts';
 import { PosthornError } from '../../errors.ts';
 import type { Replay } from '../../model.ts';
+import { decodeCursor, pageOf } from '../cursor.ts';
 import { type EventRow, type ReplayRow, toReplay } from '../rows.ts';
 import type { Store } from '../store.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
@@ -34,13 +35,14 @@ interface ReplayMatches {
 
 /** Counting takes long over a long history, so the reader's thread does it before the writer stores the job. */
 export interface ReplayCreation {
-  countReplay(request: ReplayRequest): ReplayMatches;
+  findReplayMatches(request: ReplayRequest): ReplayMatches;
   createReplay(request: ReplayRequest, found?: ReplayMatches): Replay | null;
 }
 
 export function replayOperations(
   context: EngineContext,
-): Pick<SyncStore, 'getReplay' | 'cancelReplay' | 'advanceReplays'> & ReplayCreation {
+): Pick<SyncStore, 'countReplay' | 'getReplay' | 'listReplays' | 'cancelReplay' | 'advanceReplays'> &
+  ReplayCreation {
   const { db, now, nextId } = context;
   const lanes = laneBook(context);
   const moves = deliveryMoves(context);
@@ -158,19 +160,25 @@ export function replayOperations(
     return { end, matched: matched ?? 0 };
   }
 
+  /** False when there is no such endpoint. */
+  function canReplay({ username, endpointId }: ReplayRequest): boolean {
+    const status = endpointStatus.get(username, endpointId)?.status;
+    if (status === undefined || status === 'deleted') return false;
+    if (status === 'enabled') return true;
+    throw new PosthornError(
+      'invalid_parameter',
+      `endpoint ${endpointId} is disabled: enable it before replaying to it`,
+    );
+  }
+
   return {
-    countReplay: countMatches,
+    findReplayMatches: countMatches,
+
+    countReplay: (request) => (canReplay(request) ? countMatches(request).matched : null),
 
     createReplay(request, found = countMatches(request)) {
+      if (!canReplay(request)) return null;
       const { username, endpointId, kind, since } = request;
-      const status = endpointStatus.get(username, endpointId)?.status;
-      if (status === undefined || status === 'deleted') return null;
-      if (status === 'disabled') {
-        throw new PosthornError(
-          'invalid_parameter',
-          `endpoint ${endpointId} is disabled: enable it before replaying to it`,
-        );
-      }
       const { end, matched } = found;
       const replayId = nextId('rpl');
       insert.run(username, replayId, endpointId, kind, since, end, matched, now());
@@ -180,6 +188,20 @@ export function replayOperations(
     getReplay(username, replayId) {
       const row = select.get(username, replayId);
       return row === undefined || !accountExists(username) ? null : toReplay(row);
+    },
+
+    listReplays(username, endpointId, { limit, cursor }) {
+      const [before] = cursor === null ? ['~'] : decodeCursor('replays', cursor, ['string']);
+      // The key's own order, newest first.
+      const rows = accountExists(username)
+        ? db
+            .prepare<unknown[], ReplayRow>(
+              `SELECT * FROM replay WHERE username = ? AND replay_id < ? AND (? IS NULL OR endpoint_id = ?)
+               ORDER BY replay_id DESC LIMIT ?`,
+            )
+            .all(username, before, endpointId, endpointId, limit + 1)
+        : [];
+      return pageOf('replays', rows, limit, (row) => [row.replay_id], toReplay);
     },
 
     cancelReplay(username, replayId) {

@@ -1,0 +1,36 @@
+import { statfsSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { dirname } from 'node:path';
+import type { EngineContext, SyncStore } from './engine.ts';
+
+export function stateOperations({ db, now }: EngineContext): Pick<SyncStore, 'state'> {
+  const startedAt = now();
+  return {
+    state() {
+      const value = (name: string): number => Number(db.pragma(name, { simple: true }));
+      const disk = statfsSync(dirname(db.name));
+      const version = db.prepare<[], string>('SELECT sqlite_version()').pluck().get() as string;
+      const leases = db
+        .prepare<[number], number>('SELECT count(*) FROM queue WHERE leased = 1 AND due_at > ?')
+        .pluck()
+        .get(now()) as number;
+      return {
+        engine: 'sqlite',
+        version: `SQLite ${version}`,
+        sizeBytes: value('page_count') * value('page_size'),
+        freeBytes: disk.blocks === 0 ? null : disk.bavail * disk.bsize,
+        // Nobody else can have the file open.
+        nodes: [
+          {
+            name: `${hostname()}:${process.pid}`,
+            startedAt,
+            seenAt: now(),
+            delivers: true,
+            leases,
+            isThis: true,
+          },
+        ],
+      };
+    },
+  };
+}
