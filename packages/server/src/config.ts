@@ -58,6 +58,8 @@ export interface Config {
   retryScheduleMs: number[];
   timeoutMs: number;
   retentionMs: number;
+  /** What the history may take on disk; null: any amount. */
+  maxHistoryBytes: number | null;
   auditRetentionMs: number;
   /** Null: no limit. */
   rateLimitPostPerMinute: number | null;
@@ -207,6 +209,19 @@ export const SETTINGS: readonly AnySetting[] = [
     secret: false,
     parse: (text) => parseDurationMs(text, { minMs: HOUR_MS, maxMs: 3650 * 24 * HOUR_MS }),
     format: formatDuration,
+  },
+  {
+    field: 'maxHistoryBytes',
+    name: 'max_history',
+    default: 'off',
+    description:
+      'what events and finished deliveries may take on disk (64MiB to 1048576GiB), or off: beyond it the oldest go before their time',
+    secret: false,
+    parse: (text) =>
+      text.toLowerCase() === 'off'
+        ? null
+        : parseBytes(text, { minBytes: 64 * MIB, maxBytes: 1024 * 1024 * 1024 * MIB }),
+    format: (bytes) => (bytes === null ? 'off' : formatBytes(bytes)),
   },
   {
     field: 'auditRetentionMs',

@@ -40,6 +40,8 @@ export interface PosthornOptions {
   timeout?: string;
   /** `30d` */
   retention?: string;
+  /** `20GiB`, bytes, or `off`. */
+  maxHistory?: string | number;
   /** `400d` */
   auditRetention?: string;
   /** `20/m` or `off`. */

@@ -283,6 +283,7 @@ async function wire(
     store,
     clock,
     retentionMs: config.retentionMs,
+    maxHistoryBytes: config.maxHistoryBytes,
     ...(isShared ? { purgeStepMs: DAY_MS, replayPollMs: REPLAY_POLL_MS } : {}),
     laneLimit: config.laneLimit,
     onDue: () => dispatcher.wake(),

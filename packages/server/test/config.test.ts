@@ -231,6 +231,18 @@ const TABLE: {
       ['1mo', /is not a duration/],
     ],
   },
+  maxHistoryBytes: {
+    env: 'POSTHORN_MAX_HISTORY',
+    fallback: null,
+    good: [
+      ['off', null],
+      ['20GiB', 20 * 1024 ** 3],
+    ],
+    bad: [
+      ['63MiB', /between 64MiB and 1048576GiB/],
+      ['much', /is not a size/],
+    ],
+  },
   auditRetentionMs: {
     env: 'POSTHORN_AUDIT_RETENTION',
     fallback: 34_560_000_000,

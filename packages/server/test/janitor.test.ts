@@ -8,6 +8,8 @@ const DAY_MS = 86_400_000;
 let clock: ManualClock;
 let purges: { before: number; limit: number }[];
 let advances: { limit: number; laneBacklog: number }[];
+let cuts: { maxBytes: number; gone: number | null }[];
+let cut: (gone: number | null) => number | null;
 let more: boolean;
 let replay: { made: number; running: boolean };
 let failure: Error | null;
@@ -20,6 +22,8 @@ beforeEach(() => {
   clock = new ManualClock();
   purges = [];
   advances = [];
+  cuts = [];
+  cut = () => null;
   more = false;
   replay = { made: 0, running: false };
   failure = null;
@@ -36,6 +40,10 @@ function newJanitor(changes: Partial<JanitorOptions> = {}): Janitor {
         purges.push({ before, limit });
         if (failure !== null) throw failure;
         return { deleted: 0, more };
+      },
+      historyCut: async (maxBytes, gone) => {
+        cuts.push({ maxBytes, gone });
+        return cut(gone);
       },
       advanceReplays: async (limit, laneBacklog) => {
         advances.push({ limit, laneBacklog });
@@ -70,6 +78,42 @@ describe('purging', () => {
     await pass(59_000);
     assert.equal(purges.length, 1);
     await pass(1_000);
+    assert.equal(purges.length, 2);
+  });
+
+  it('asks for no cut where the history may be of any size', async () => {
+    janitor.start();
+    await settled();
+    assert.deepEqual(cuts, []);
+  });
+
+  it('goes further, step by step and soon, while the history is too large', async () => {
+    const first = clock.now() - 20 * DAY_MS;
+    cut = (gone) => (gone === null ? first : gone < first + 2 * DAY_MS ? gone + DAY_MS : null);
+    more = true;
+    janitor = newJanitor({ maxHistoryBytes: 1_000 });
+    janitor.start();
+    await settled();
+    await pass(100);
+    assert.deepEqual(cuts, [{ maxBytes: 1_000, gone: null }], 'a cut is gone through before the next');
+    more = false;
+    for (let step = 0; step < 4; step += 1) await pass(100);
+    assert.deepEqual(
+      purges.map(({ before }) => before),
+      [first, first, first, first + DAY_MS, first + 2 * DAY_MS, clock.now() - 30 * DAY_MS],
+    );
+    await pass(59_000);
+    assert.equal(purges.length, 6, 'small enough: once a minute again');
+  });
+
+  it('rests where nothing more may go, however large it is', async () => {
+    cut = () => clock.now() - 3_600_000;
+    janitor = newJanitor({ maxHistoryBytes: 1_000 });
+    janitor.start();
+    await settled();
+    await pass(100);
+    assert.equal(purges.length, 2);
+    await pass(59_000);
     assert.equal(purges.length, 2);
   });
 

@@ -116,6 +116,7 @@ type OptionName =
   | 'retrySchedule'
   | 'timeout'
   | 'retention'
+  | 'maxHistory'
   | 'auditRetention'
   | 'rateLimitPost'
   | 'maxEndpoints'
@@ -141,6 +142,7 @@ export const optionNames: Record<OptionName, true> & Record<Exclude<keyof Postho
     retrySchedule: true,
     timeout: true,
     retention: true,
+    maxHistory: true,
     auditRetention: true,
     rateLimitPost: true,
     maxEndpoints: true,

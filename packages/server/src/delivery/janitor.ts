@@ -3,10 +3,12 @@ import type { Clock } from '../clock.ts';
 import type { Store } from '../store/store.ts';
 
 export interface JanitorOptions {
-  store: Pick<Store, 'purge' | 'advanceReplays'>;
+  store: Pick<Store, 'purge' | 'historyCut' | 'advanceReplays'>;
   clock: Clock;
   /** How long finished history is kept. */
   retentionMs: number;
+  /** What it may take on disk: beyond it, it goes earlier, oldest first. Null: any amount. */
+  maxHistoryBytes?: number | null;
   /** History goes in steps of this length only, counted from 1970; default: as soon as it is too old. */
   purgeStepMs?: number;
   /** How often to look for replays that another process has begun; default: only when woken. */
@@ -23,6 +25,8 @@ const PURGE_EVERY_MS = 60_000;
 /** Between the batches of a purge that has more to do: publishing gets its turn. */
 const PURGE_PAUSE_MS = 100;
 const PURGE_ROWS = 500;
+/** A cut that moves by less is the same: the newest history stays, and its end moves with the clock. */
+const SAME_CUT_MS = 1_000;
 const REPLAY_EVERY_MS = 200;
 const REPLAY_DELIVERIES = 100;
 const CLOCK_CHECK_EVERY_MS = 10_000;
@@ -98,13 +102,24 @@ export class Janitor {
 
   constructor(options: JanitorOptions) {
     const { store, clock, retentionMs, laneLimit, onDue, onClockJump, onError } = options;
-    const { purgeStepMs = 1, replayPollMs = null } = options;
+    const { purgeStepMs = 1, replayPollMs = null, maxHistoryBytes = null } = options;
+    let cut: number | null = null;
+    let isCutDone = true;
     this.#purging = new Chore(
       clock,
       async () => {
-        const before = clock.now() - retentionMs;
-        const { more } = await store.purge(before - (before % purgeStepMs), PURGE_ROWS);
-        return more ? PURGE_PAUSE_MS : PURGE_EVERY_MS;
+        const tooOld = clock.now() - retentionMs;
+        // Whether the history may still be too large is seen when what had to go has gone.
+        let looksAgain = !isCutDone && cut !== null;
+        if (maxHistoryBytes !== null && isCutDone) {
+          const former: number | null = cut;
+          cut = await store.historyCut(maxHistoryBytes, former);
+          looksAgain = cut !== null && (former === null || cut > former + SAME_CUT_MS);
+        }
+        const before = Math.max(tooOld - (tooOld % purgeStepMs), cut ?? Number.NEGATIVE_INFINITY);
+        const { more } = await store.purge(before, PURGE_ROWS);
+        isCutDone = !more;
+        return more || looksAgain ? PURGE_PAUSE_MS : PURGE_EVERY_MS;
       },
       (error) => onError("old history can't be deleted; trying again", error),
     );

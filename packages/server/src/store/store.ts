@@ -563,6 +563,14 @@ export interface Store {
    */
   purge(before: number, limit: number): Promise<{ deleted: number; more: boolean }>;
 
+  /**
+   * When the history takes more than `maxBytes`: a time (unix ms) before which it has to go by {@link purge}, for what is
+   * left to be less; null when it takes no more than that. It may go in several steps: `gone` is what the last call
+   * answered, once that has been purged. What has ended lately stays, however much it is: an hour on an engine that
+   * deletes rows, the day on one that drops days.
+   */
+  historyCut(maxBytes: number, gone: number | null): Promise<number | null>;
+
   // ------------------------------------------------------------ encryption keys
 
   /**

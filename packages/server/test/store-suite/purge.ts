@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { describe } from 'node:test';
 import {
   DAY_MS,
@@ -48,6 +49,57 @@ export function purgeTests(test: StoreTest): void {
       assert.equal(await bench.store.retryDelivery(username, dead.deliveryId), null);
       assert.equal((await bench.delivery(username, recent.deliveryIds[0] as string)).attemptLog.length, 1);
       assert.deepEqual(await bench.store.purge(before, 100), { deleted: 0, more: false });
+    });
+
+    test('history that takes no more than it may is cut nowhere, and what ended lately never is', async (bench) => {
+      const { username } = await bench.subscriber();
+      await bench.publish(username);
+      await bench.settleOne(deliveredAt(await bench.claimOne(), bench.now()));
+      assert.equal(await bench.store.historyCut(1_000_000_000, null), null);
+      const cut = await bench.store.historyCut(1, null);
+      if (cut !== null) await bench.purgeAll(cut);
+      assert.equal((await bench.events(username)).length, 1);
+    });
+
+    test('history that takes more goes from its oldest end until it takes no more, the unfinished stays', async (bench) => {
+      const { username } = await bench.subscriber();
+      const other = await bench.subscriber();
+      const unfinished = await bench.publish(other.username);
+      await bench.settleOne(retryingAt(await bench.claimOne(), bench.now(), bench.now() + 90 * DAY_MS));
+      const days = 6;
+      // Nothing that a database could compress.
+      const body = JSON.stringify({ filler: randomBytes(75_000).toString('base64') });
+      for (let day = 0; day < days; day += 1) {
+        for (let n = 0; n < 10; n += 1) {
+          await bench.publish(username, { eventId: `day-${day}-${n}`, body });
+          await bench.settleOne(deliveredAt(await bench.claimOne(), bench.now()));
+        }
+        if (day === days - 1) break;
+        await bench.advance(DAY_MS);
+        // Makes the partitions of the next days.
+        await bench.store.purge(0, 1);
+      }
+      await bench.advance(2 * HOUR_MS);
+      let kept = (await bench.events(username)).length;
+      let gone: number | null = null;
+      let steps = 0;
+      for (;;) {
+        const cut: number | null = await bench.store.historyCut(4_000_000, gone);
+        if (cut === null || (gone !== null && cut <= gone)) break;
+        gone = cut;
+        await bench.purgeAll(cut);
+        const left = (await bench.events(username)).map((event) => event.eventId);
+        assert.ok(left.length <= kept);
+        kept = left.length;
+        assert.ok(left.includes(`day-${days - 1}-9`), 'the newest stays');
+        steps += 1;
+        assert.ok(steps < 500, 'it ends');
+      }
+      const left = (await bench.events(username)).map((event) => event.eventId);
+      assert.ok(left.length > 0 && left.length < days * 10, `${left.length} events are left`);
+      const newest = Array.from({ length: days * 10 }, (_, n) => `day-${Math.floor(n / 10)}-${n % 10}`);
+      assert.deepEqual(left.toReversed(), newest.slice(-left.length), 'the oldest went first');
+      assert.equal((await bench.event(other.username, unfinished.eventId)).deliveries.pending, 1);
     });
 
     test('an event whose delivery ended lately stays, however old it is', async (bench) => {

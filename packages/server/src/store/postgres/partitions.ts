@@ -105,6 +105,22 @@ export async function daysBefore(sql: Sql, before: number): Promise<Day[]> {
     .filter(({ from }) => from < before);
 }
 
+/**
+ * What the history takes on disk, in bytes with its indexes: of each day that has partitions, and of the rest under null.
+ * The keys of events are counted nowhere: they are a few per cent.
+ */
+export async function bytesByDay(sql: Sql): Promise<Map<string | null, number>> {
+  const rows = await sql.query<{ day: string | null; bytes: number }>(
+    `SELECT substring(relname FROM '^(?:event|delivery|attempt)_([0-9]{8})$') AS day,
+            sum(pg_total_relation_size(oid))::bigint AS bytes
+     FROM pg_class
+     WHERE relnamespace = 'posthorn'::regnamespace AND relispartition AND relkind = 'r'
+       AND relname ~ '^(event|delivery|attempt)_([0-9]{8}|default)$'
+     GROUP BY 1`,
+  );
+  return new Map(rows.map(({ day, bytes }) => [day, bytes]));
+}
+
 /** How many events or deliveries a day has, whichever are more; counted up to `most`. */
 export async function sizeOfDay(sql: Sql, { name }: Day, most: number): Promise<number> {
   const [row] = await sql.query<{ size: number }>(

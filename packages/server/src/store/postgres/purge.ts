@@ -3,6 +3,7 @@ import type { EngineContext, Operations, Sql } from './engine.ts';
 import { sqlStateOf } from './failures.ts';
 import { ofEvent } from './rows.ts';
 import {
+  bytesByDay,
   type Day,
   daysBefore,
   dropDay,
@@ -269,7 +270,7 @@ async function mergeHour(sql: Sql, now: number): Promise<boolean> {
 
 // ---------------------------------------------------------------- all of it
 
-export function purgeOperations(context: EngineContext): Operations<'purge'> {
+export function purgeOperations(context: EngineContext): Operations<'purge' | 'historyCut'> {
   /**
    * The time before which all history that was over has gone, as far as this process knows. What isn't over before a
    * time that has passed never will be, for it ends later: so such a time is gone through once.
@@ -338,6 +339,20 @@ export function purgeOperations(context: EngineContext): Operations<'purge'> {
   }
 
   return {
+    async historyCut(maxBytes) {
+      const now = await nowOf(context);
+      const bytes = await bytesByDay(context);
+      const days = await daysBefore(context, now);
+      let left = bytes.get(null) ?? 0;
+      for (const { name, from, to } of days.toReversed()) {
+        left += bytes.get(name) ?? 0;
+        // The day that is running stays.
+        if (left > maxBytes && to <= now) return to;
+        if (left > maxBytes) return from;
+      }
+      return null;
+    },
+
     async purge(before, limit) {
       const now = await nowOf(context);
       if (now >= partitionsAt) {

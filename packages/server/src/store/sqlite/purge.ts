@@ -2,6 +2,9 @@ import { STAT_INTERVAL_MS, STAT_MINUTES_KEPT_MS } from '../statistics.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
 
 const HOUR_MS = 3_600_000;
+/** What of the history, by its time, goes in one step when it is too large, and the least. */
+const CUT_PART = 64;
+const CUT_LEAST_MS = 1_000;
 /** The tables of an account by their keys, in an order in which nothing refers to what is gone. Deliveries take their attempts along. */
 const ACCOUNT_TABLES: [table: string, key: string][] = [
   ['queue', 'delivery_id'],
@@ -12,7 +15,7 @@ const ACCOUNT_TABLES: [table: string, key: string][] = [
   ['endpoint', 'endpoint_id'],
 ];
 
-export function purgeOperations({ db, now }: EngineContext): Pick<SyncStore, 'purge'> {
+export function purgeOperations({ db, now }: EngineContext): Pick<SyncStore, 'purge' | 'historyCut'> {
   const deletedAccount = db.prepare<[], { username: string }>(
     `SELECT username FROM account WHERE status = 'deleted' LIMIT 1`,
   );
@@ -71,7 +74,27 @@ export function purgeOperations({ db, now }: EngineContext): Pick<SyncStore, 'pu
     return true;
   }
 
+  const used = db.prepare<[], { bytes: number }>(
+    `SELECT (p.page_count - f.freelist_count) * s.page_size AS bytes
+     FROM pragma_page_count p, pragma_freelist_count f, pragma_page_size s`,
+  );
+  // Both by the order of acceptance and of ending: the first row is the oldest.
+  const oldest = db.prepare<[], { at: number | null }>(
+    `SELECT min(at) AS at FROM (
+       SELECT (SELECT completed_at FROM delivery ORDER BY seq LIMIT 1) AS at
+       UNION ALL SELECT (SELECT created_at FROM event ORDER BY seq LIMIT 1))`,
+  );
+
   return {
+    historyCut(maxBytes, gone) {
+      // What is free in the file is used again before it grows.
+      if ((used.get()?.bytes ?? 0) <= maxBytes) return null;
+      const newest = now() - HOUR_MS;
+      const from = gone ?? oldest.get()?.at ?? newest;
+      const step = Math.max(CUT_LEAST_MS, Math.ceil((newest - from) / CUT_PART));
+      return Math.min(newest, from + step);
+    },
+
     purge(before, limit) {
       let deleted = 0;
       const gone = deletedAccount.get();
