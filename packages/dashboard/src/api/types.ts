@@ -246,3 +246,11 @@ export const TEST_RECEIVER = {
   fail: 'https://test-receiver.posthorn.invalid/fail',
   hang: 'https://test-receiver.posthorn.invalid/hang',
 } as const;
+
+export interface EncryptionKeys {
+  state: 'idle' | 'running';
+  active_key_id: string;
+  keys: { key_id: string; active: boolean; values: number }[];
+  /** Values that are still encrypted with another key than the active one. */
+  remaining: number;
+}

@@ -20,11 +20,12 @@ export function percent(part: number, whole: number): string {
   return `${Math.min(99.9, Math.max(0.1, Math.round(share * 10) / 10))} %`;
 }
 
-/** `512 B`, `1.5 KB`, `3.0 MB` */
+/** `512 B`, `1.5 KB`, `3.0 MB`, `2.1 GB` */
 export function bytes(value: number): string {
   if (value < 1024) return `${value} B`;
   if (value < 1024 * 1024) return `${(value / 1024).toFixed(1)} KB`;
-  return `${(value / 1024 / 1024).toFixed(1)} MB`;
+  if (value < 1024 ** 3) return `${(value / 1024 ** 2).toFixed(1)} MB`;
+  return `${(value / 1024 ** 3).toFixed(1)} GB`;
 }
 
 /** Class names, those that hold. */

@@ -10,8 +10,8 @@ export function useEndpoints(enabled = true) {
   return useApiQuery<{ endpoints: Endpoint[] }>('/v2/endpoints', { enabled });
 }
 
-export function useEndpoint(endpointId: string) {
-  return useApiQuery<Endpoint>(`/v2/endpoint/${encodeURIComponent(endpointId)}`);
+export function useEndpoint(endpointId: string, enabled = true) {
+  return useApiQuery<Endpoint>(`/v2/endpoint/${encodeURIComponent(endpointId)}`, { enabled });
 }
 
 /** The beginning of the hour a day ago: a fixed query for an hour, and 24 whole bars with the present one. */
