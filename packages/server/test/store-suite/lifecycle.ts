@@ -18,7 +18,8 @@ export function lifecycleTests(test: StoreTest, pool: BenchPool): void {
       assert.equal(own.length, 1);
       assert.match(own[0]?.name as string, new RegExp(`:${process.pid}$`));
       assert.equal(own[0]?.leases, 1);
-      assert.ok((own[0]?.startedAt as number) <= (own[0]?.seenAt as number));
+      const { startedAt, seenAt } = own[0] as (typeof own)[number];
+      assert.ok(startedAt > 0 && startedAt <= seenAt, `started ${startedAt}, seen ${seenAt}`);
     });
 
     it('a new store answers a ping and is empty', () =>

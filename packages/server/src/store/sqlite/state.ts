@@ -4,7 +4,6 @@ import { dirname } from 'node:path';
 import type { EngineContext, SyncStore } from './engine.ts';
 
 export function stateOperations({ db, now }: EngineContext): Pick<SyncStore, 'state'> {
-  const startedAt = now();
   return {
     state() {
       const value = (name: string): number => Number(db.pragma(name, { simple: true }));
@@ -23,7 +22,8 @@ export function stateOperations({ db, now }: EngineContext): Pick<SyncStore, 'st
         nodes: [
           {
             name: `${hostname()}:${process.pid}`,
-            startedAt,
+            // By the caller's clock: this thread knows the time of calls only.
+            startedAt: Math.round(now() - process.uptime() * 1000),
             seenAt: now(),
             delivers: true,
             leases,
