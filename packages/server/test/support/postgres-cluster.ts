@@ -13,7 +13,17 @@ export interface ClusterOptions {
   binaries?: string;
   /** Settings of the server, `{ max_connections: '20' }`, besides those that all test clusters have. */
   settings?: Record<string, string>;
+  /**
+   * A small file system of its own for the server, at a path where an empty folder is: see {@link PostgresCluster.onDisk}.
+   * Only root on Linux can have one.
+   */
+  disk?: { path: string; mebibytes: number };
 }
+
+/** Mounts a file system that nobody else sees and that ends with the process, makes a folder of the server's user, and goes on. */
+const ON_SMALL_DISK = `mount -t tmpfs -o "size=$2m,mode=755" tmpfs "$1"
+  mkdir "$1/space"; chown postgres "$1/space" 2>/dev/null || chown nobody "$1/space"
+  shift 2; exec "$@"`;
 
 /**
  * The folder of the binaries that tests run: `POSTHORN_TEST_POSTGRES_BIN` when it is set, else the embedded ones.
@@ -58,8 +68,14 @@ export class PostgresCluster {
   #port = 0;
   #password = '';
 
-  private constructor(plan: Plan) {
-    this.#keeper = spawn(process.execPath, [KEEPER, JSON.stringify(plan)], {
+  private constructor(plan: Plan, disk: ClusterOptions['disk']) {
+    const keeper = [process.execPath, KEEPER, JSON.stringify(plan)] as const;
+    const shell = ['--mount', '--propagation', 'private', 'sh', '-euc', ON_SMALL_DISK, 'sh'];
+    const [command, ...words] =
+      disk === undefined
+        ? keeper
+        : (['unshare', ...shell, disk.path, String(disk.mebibytes), ...keeper] as const);
+    this.#keeper = spawn(command, words, {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       // Ctrl-C reaches the whole group: the keeper has to outlive it.
       detached: true,
@@ -80,10 +96,13 @@ export class PostgresCluster {
    *
    * @throws Error with a sentence that says what to do
    */
-  static async start({ binaries, settings = {} }: ClusterOptions = {}): Promise<PostgresCluster> {
+  static async start({ binaries, settings = {}, disk }: ClusterOptions = {}): Promise<PostgresCluster> {
     let cluster: PostgresCluster | undefined;
     try {
-      cluster = new PostgresCluster({ binaries: binaries ?? findBinaries(), superuser: SUPERUSER, settings });
+      cluster = new PostgresCluster(
+        { binaries: binaries ?? findBinaries(), superuser: SUPERUSER, settings },
+        disk,
+      );
       cluster.#password = (await cluster.#ask('create')).password ?? '';
       await cluster.startServer();
       return cluster;
@@ -96,6 +115,14 @@ export class PostgresCluster {
   /** A URL for a superuser: of the database `postgres` unless told otherwise. */
   url(database = 'postgres'): string {
     return `postgres://${SUPERUSER}:${this.#password}@127.0.0.1:${this.#port}/${database}`;
+  }
+
+  /**
+   * A path on the server's {@link ClusterOptions.disk} as this process reaches it. The folder `space` there is the
+   * server's, for a tablespace.
+   */
+  onDisk(path: string): string {
+    return `/proc/${this.#keeper.pid}/root${path}`;
   }
 
   /** Resolves when the server accepts connections, on the same port as before. */
