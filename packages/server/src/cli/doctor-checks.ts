@@ -198,6 +198,25 @@ export async function checkDatabase(path: string, nowMs: number): Promise<Check[
   }
 }
 
+/** The URL to which deliveries went last that may be tried; null where there is none, or where it can't be read. */
+export function newestEndpoint(path: string): string | null {
+  try {
+    const db = openDatabase(path, { readonly: true });
+    try {
+      return db.prepare<[], { url: string }>(NEWEST_ENDPOINT('')).get()?.url ?? null;
+    } finally {
+      db.close();
+    }
+  } catch {
+    // The checks of the database have said why.
+    return null;
+  }
+}
+
+/** @param schema with a dot, or empty */
+export const NEWEST_ENDPOINT = (schema: string): string =>
+  `SELECT url FROM ${schema}endpoint WHERE status = 'enabled' ORDER BY created_at DESC LIMIT 1`;
+
 function checkSchema(db: ReturnType<typeof openDatabase>, nowMs: number): Check[] {
   const known = knownSchemaVersion();
   const version = appliedMigrations(db).at(-1)?.version ?? 0;

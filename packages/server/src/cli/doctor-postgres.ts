@@ -5,7 +5,7 @@ import { type AppliedMigration, pendingMigrations, readMigrations } from '../sto
 import { type DedicatedConnection, PostgresPool } from '../store/postgres/connection.ts';
 import { sqlStateOf } from '../store/postgres/failures.ts';
 import { appliedSchema, MIGRATIONS } from '../store/postgres/migrate.ts';
-import type { Check } from './doctor-checks.ts';
+import { type Check, NEWEST_ENDPOINT } from './doctor-checks.ts';
 
 const OLDEST_SERVER = 15;
 /** Receivers refuse signatures that are minutes off, but the attempt log goes by this machine's clock, too. */
@@ -73,6 +73,21 @@ export async function checkPostgres(database: PostgresToCheck): Promise<Check[]>
     return [...checks, wrong('database', `${shown} can't be used: ${message}`, fix)];
   } finally {
     await pool.close();
+  }
+}
+
+/** As on SQLite. */
+export async function newestEndpoint(url: string): Promise<string | null> {
+  try {
+    const pool = new PostgresPool({ url, poolSize: 1 });
+    try {
+      const [row] = await pool.query<{ url: string }>(NEWEST_ENDPOINT('posthorn.'));
+      return row?.url ?? null;
+    } finally {
+      await pool.close();
+    }
+  } catch {
+    return null;
   }
 }
 

@@ -13,6 +13,7 @@ interface DoctorOptions {
   config?: string;
   databaseUrl?: string;
   url?: string;
+  to?: string;
   json?: boolean;
 }
 
@@ -25,9 +26,14 @@ export function doctorCommand(program: Command, io: Io): void {
       .option('--config <file>', 'the configuration file, as for serve (POSTHORN_CONFIG)')
       .option('--database-url <url>', 'the database, as for serve (POSTHORN_DATABASE_URL)')
       .option('--url <url>', 'the server (POSTHORN_URL; default: the configured address)')
+      .option(
+        '--to <url>',
+        'a receiver to look up and dial, without sending anything (default: the newest endpoint)',
+      )
       .option('--json', 'print the checks as JSON'),
     'posthorn doctor',
     'posthorn doctor --config /etc/posthorn.yaml --json',
+    'posthorn doctor --to https://hooks.example.com/',
   ).action(async (options: DoctorOptions) => {
     const checks = await runChecks(options, io);
     const wrong = checks.filter(({ status }) => status === 'wrong').length;
@@ -40,6 +46,8 @@ export function doctorCommand(program: Command, io: Io): void {
 async function runChecks(options: DoctorOptions, io: Io): Promise<Check[]> {
   // Loaded here, so that the other commands start without the database's code.
   const look = await import('./doctor-checks.ts');
+  const { checkEgress } = await import('./doctor-egress.ts');
+  const { createResolver } = await import('../delivery/resolve.ts');
   const checks: Check[] = [look.checkNodeVersion(process.versions.node), look.checkClock(io.now())];
   let config: Config;
   try {
@@ -63,16 +71,27 @@ async function runChecks(options: DoctorOptions, io: Io): Promise<Check[]> {
   }
   checks.push({ check: 'configuration', status: 'ok', detail: 'every setting is valid', fix: null });
   const { database, databasePoolSize: poolSize, encryptionKey, olderEncryptionKeys } = config;
+  let newest: string | null = null;
   if (database.engine === 'sqlite') {
     checks.push(await look.checkDataFolder(database.path));
     checks.push(await look.checkDiskSpace(database.path));
     checks.push(await look.checkEncryptionKey(database.path, encryptionKey));
     checks.push(...(await look.checkDatabase(database.path, io.now())));
+    newest = look.newestEndpoint(database.path);
   } else {
-    const { checkPostgres } = await import('./doctor-postgres.ts');
+    const { checkPostgres, newestEndpoint } = await import('./doctor-postgres.ts');
     checks.push(
       ...(await checkPostgres({ url: database.url, poolSize, encryptionKey, olderEncryptionKeys })),
     );
+    newest = await newestEndpoint(database.url);
+  }
+  const resolver = createResolver(config.endpointPolicy);
+  try {
+    const { lookup } = resolver;
+    const url = options.to ?? newest;
+    checks.push(...(await checkEgress({ url, policy: config.endpointPolicy, lookup })));
+  } finally {
+    resolver.close();
   }
   checks.push(await checkServer(config, options, io));
   return checks;
