@@ -47,6 +47,7 @@ export class CountedService {
   readonly #held: Socket[];
   readonly #publishers: Publisher[] = [];
   #logBytes = 0;
+  #unreadLog = '';
   #attempts = 0;
   #published = 0;
   #attemptsAwaited: { count: number; reached: () => void } | null = null;
@@ -169,7 +170,10 @@ export class CountedService {
 
   #readLog(text: string): void {
     this.#logBytes += Buffer.byteLength(text);
-    this.#attempts += text.split('"msg":"attempt"').length - 1;
+    // The last part may go on in the next text.
+    const lines = (this.#unreadLog + text).split('\n');
+    this.#unreadLog = lines.pop() as string;
+    for (const line of lines) if (line.includes('"msg":"attempt"')) this.#attempts += 1;
     const awaited = this.#attemptsAwaited;
     if (awaited !== null && this.#attempts >= awaited.count) awaited.reached();
   }

@@ -58,7 +58,7 @@ const SQLITE_LIMITS: readonly Limit[] = [
     look: 'calls of the store: one a batch, one answer',
   },
   { stage: 'publish', of: 'writtenBytes', most: 5_000_000, aSecond: 40_000, look: BYTES_LOOK },
-  { stage: 'deliver', of: 'writtenBytes', most: 8_000_000, aSecond: 40_000, look: BYTES_LOOK },
+  { stage: 'deliver', of: 'writtenBytes', most: 6_900_000, aSecond: 40_000, look: BYTES_LOOK },
   { stage: 'both', of: 'heapBytes', most: 62_000_000, look: HEAP_LOOK },
   LOG,
 ];
@@ -73,8 +73,8 @@ const POSTGRES_LIMITS: readonly Limit[] = [
     aSecond: 12,
     look: 'the functions of store/postgres/migrations',
   },
-  { stage: 'publish', of: 'walBytes', most: 2_800_000, aSecond: 2_000, look: BYTES_LOOK },
-  { stage: 'deliver', of: 'walBytes', most: 2_000_000, aSecond: 2_000, look: BYTES_LOOK },
+  { stage: 'publish', of: 'walBytes', most: 2_600_000, aSecond: 2_000, look: BYTES_LOOK },
+  { stage: 'deliver', of: 'walBytes', most: 1_850_000, aSecond: 2_000, look: BYTES_LOOK },
   { stage: 'both', of: 'heapBytes', most: 75_000_000, look: HEAP_LOOK },
   LOG,
 ];

@@ -39,6 +39,10 @@ export function deliveryOperations(
   const finished = db.prepare<[string, string], FoundDeliveryRow>(
     `SELECT ${HISTORY_AS_DELIVERY} FROM delivery WHERE username = ? AND delivery_id = ?`,
   );
+  // Deleted ones too: they are there as long as their history is.
+  const endpointsOf = db.prepare<[string], { endpoint_id: string }>(
+    'SELECT endpoint_id FROM endpoint WHERE username = ?',
+  );
   const bodyOf = db.prepare<[number], { body: string }>('SELECT body FROM event WHERE seq = ?');
   const urlOf = db.prepare<[string, string], { url: string }>(
     'SELECT url FROM endpoint WHERE username = ? AND endpoint_id = ?',
@@ -54,8 +58,13 @@ export function deliveryOperations(
       .all(...values, limit);
   }
 
-  function listHistory(username: string, filter: DeliveryFilter, before: string | null, limit: number) {
-    if (filter.status === 'pending') return [];
+  function selectHistory<Row>(
+    columns: string,
+    username: string,
+    filter: DeliveryFilter,
+    before: string | null,
+    limit: number,
+  ): Row[] {
     const { where, values } = conditions(username, filter, before);
     if (filter.status !== undefined) {
       where.push('status = ?');
@@ -64,10 +73,35 @@ export function deliveryOperations(
       if (filter.status !== 'delivered') where.push(`status <> 'delivered'`);
     }
     return db
-      .prepare<unknown[], FoundDeliveryRow>(
-        `SELECT ${HISTORY_AS_DELIVERY} FROM delivery WHERE ${where.join(' AND ')} ORDER BY delivery_id DESC LIMIT ?`,
+      .prepare<unknown[], Row>(
+        `SELECT ${columns} FROM delivery WHERE ${where.join(' AND ')} ORDER BY delivery_id DESC LIMIT ?`,
       )
       .all(...values, limit);
+  }
+
+  function listHistory(
+    username: string,
+    filter: DeliveryFilter,
+    before: string | null,
+    limit: number,
+  ): FoundDeliveryRow[] {
+    if (filter.status === 'pending') return [];
+    const { endpointId, eventId, status } = filter;
+    const hasIndex =
+      endpointId !== undefined || eventId !== undefined || (status ?? 'delivered') !== 'delivered';
+    if (hasIndex) return selectHistory(HISTORY_AS_DELIVERY, username, filter, before, limit);
+    // No index is by account and time alone, which would cost every settlement more than this costs a list: the newest of
+    // the account are among the newest of each endpoint, found by ids that its index carries (delivery_endpoint).
+    return endpointsOf
+      .all(username)
+      .flatMap((endpoint) => {
+        const ofEndpoint = { ...filter, endpointId: endpoint.endpoint_id };
+        return selectHistory<{ delivery_id: string }>('delivery_id', username, ofEndpoint, before, limit);
+      })
+      .map((row) => row.delivery_id)
+      .sort()
+      .slice(-limit)
+      .map((deliveryId) => finished.get(username, deliveryId) as FoundDeliveryRow);
   }
 
   return {
