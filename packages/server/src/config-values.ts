@@ -3,6 +3,8 @@
  * expects, and the way back for printouts. Also used by the command line for its own durations.
  */
 import { isIP } from 'node:net';
+import { AllowList } from './delivery/allow-list.ts';
+import type { EgressProxy } from './delivery/tunnel.ts';
 import { parseEncryptionKey } from './secrets.ts';
 
 /** What is wrong with one value, as the end of a sentence that starts with the setting's name. */
@@ -246,6 +248,85 @@ export function parseTrustProxy(text: string): TrustProxy {
 export function formatTrustProxy(value: TrustProxy): string {
   if (value === false) return 'off';
   return Array.isArray(value) ? value.join(',') : String(value);
+}
+
+/**
+ * `none`, or a list of ranges, addresses and host names that {@link AllowList} takes.
+ *
+ * @throws {ValueError}
+ */
+export function parseAllowPrivate(text: string): string[] {
+  if (text === 'none') return [];
+  const entries = text.split(',').map((entry) => entry.trim());
+  for (const entry of entries) {
+    try {
+      AllowList.of([entry]);
+    } catch (error) {
+      throw new ValueError(`has ${quoted(entry)}, which ${(error as Error).message}`);
+    }
+  }
+  return entries;
+}
+
+/** The way back of {@link parseAllowPrivate}. */
+export function formatAllowPrivate(entries: readonly string[]): string {
+  return entries.length === 0 ? 'none' : entries.join(',');
+}
+
+const PROXY_EXAMPLES = 'http://user:password@proxy.example:3128 or socks5://proxy.example:1080';
+const DEFAULT_PROXY_PORTS = { http: 80, socks5: 1080 } as const;
+
+/**
+ * `none`, or the URL of a proxy. Messages never repeat it, for it may hold a password.
+ *
+ * @throws {ValueError}
+ */
+export function parseEgressProxy(text: string): EgressProxy | null {
+  if (text === 'none') return null;
+  const kind = /^(http|socks5):\/\/[^/]/i.exec(text)?.[1]?.toLowerCase() as EgressProxy['kind'] | undefined;
+  if (kind === undefined) throw new ValueError(`is not the URL of a proxy; write none, ${PROXY_EXAMPLES}`);
+  // Read as http, whose hosts are checked and normalised; a URL of another scheme keeps its host as it is.
+  const url = URL.parse(`http${text.slice(kind.length)}`);
+  if (url === null || url.pathname !== '/' || url.search !== '' || url.hash !== '') {
+    throw new ValueError(`is not a scheme, host and port alone; write ${PROXY_EXAMPLES}`);
+  }
+  if (url.port === '0') throw new ValueError('has port 0; write one from 1 to 65535');
+  const credentials = proxyCredentials(url);
+  // The default port of http isn't in the parsed URL; that of socks5 is another.
+  const givenPort = /:(\d+)\/?$/.exec(text.slice(text.lastIndexOf('@') + 1))?.[1];
+  return {
+    kind,
+    host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
+    port: givenPort === undefined ? DEFAULT_PROXY_PORTS[kind] : Number(givenPort),
+    credentials,
+  };
+}
+
+function proxyCredentials(url: URL): EgressProxy['credentials'] {
+  if (url.username === '' && url.password === '') return null;
+  let username: string;
+  let password: string;
+  try {
+    username = decodeURIComponent(url.username);
+    password = decodeURIComponent(url.password);
+  } catch {
+    throw new ValueError('has a % in its user name or password that begins no code; write it as %25');
+  }
+  const isShort = (part: string): boolean => Buffer.byteLength(part) <= 255;
+  // RFC 7617: the first colon ends the name. RFC 1929: neither is longer than a byte can count, nor empty.
+  if (username === '' || username.includes(':') || !isShort(username) || !isShort(password)) {
+    throw new ValueError(
+      'must have a user name of 1 to 255 bytes without a colon, and a password of up to 255 bytes',
+    );
+  }
+  return { username, password };
+}
+
+/** The way back of {@link parseEgressProxy}, without the credentials. */
+export function formatEgressProxy(proxy: EgressProxy | null): string {
+  if (proxy === null) return 'none';
+  const host = proxy.host.includes(':') ? `[${proxy.host}]` : proxy.host;
+  return `${proxy.kind}://${proxy.credentials === null ? '' : '***@'}${host}:${proxy.port}`;
 }
 
 /**

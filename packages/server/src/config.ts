@@ -8,15 +8,19 @@ import { dirname, join, resolve } from 'node:path';
 import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
 import { type DatabaseLocation, formatDatabaseUrl, parseDatabaseUrl } from './config-database.ts';
 import {
+  formatAllowPrivate,
   formatBytes,
   formatDuration,
+  formatEgressProxy,
   formatListen,
   formatRetrySchedule,
   formatTrustProxy,
   type ListenAddress,
+  parseAllowPrivate,
   parseBytes,
   parseChoice,
   parseDurationMs,
+  parseEgressProxy,
   parseEncryptionKeyText,
   parseEncryptionKeyTexts,
   parseInteger,
@@ -29,6 +33,7 @@ import {
   type TrustProxy,
   ValueError,
 } from './config-values.ts';
+import type { EgressProxy } from './delivery/tunnel.ts';
 import { nearestName } from './nearest.ts';
 
 const ENDPOINT_POLICIES = ['public-https', 'development'] as const;
@@ -54,6 +59,10 @@ export interface Config {
   olderEncryptionKeys: string[];
   /** `development` also allows `http` and private addresses. */
   endpointPolicy: (typeof ENDPOINT_POLICIES)[number];
+  /** Null: deliveries go out directly. */
+  egressProxy: EgressProxy | null;
+  /** Entries that {@link AllowList.of} takes. */
+  allowPrivate: string[];
   /** The wait before each retry; empty: no retries. */
   retryScheduleMs: number[];
   timeoutMs: number;
@@ -181,6 +190,26 @@ export const SETTINGS: readonly AnySetting[] = [
     secret: false,
     parse: (text) => parseChoice(text, ENDPOINT_POLICIES),
     format: String,
+  },
+  {
+    field: 'allowPrivate',
+    name: 'allow_private',
+    default: 'none',
+    description:
+      'addresses, ranges and host names of your own networks that endpoints may have too, separated by commas: 10.20.0.0/16,billing.internal,*.hooks.internal',
+    secret: false,
+    parse: parseAllowPrivate,
+    format: formatAllowPrivate,
+  },
+  {
+    field: 'egressProxy',
+    name: 'egress_proxy',
+    default: 'none',
+    description:
+      'the proxy through which all deliveries go out: http://user:password@proxy.example:3128 or socks5://proxy.example:1080; it then looks up names',
+    secret: false,
+    parse: parseEgressProxy,
+    format: formatEgressProxy,
   },
   {
     field: 'retryScheduleMs',

@@ -34,6 +34,10 @@ export interface PosthornOptions {
   /** Keys that values may still be encrypted with, from before a rotation. */
   encryptionKeyOld?: string | readonly string[];
   endpointPolicy?: Config['endpointPolicy'];
+  /** `http://user:password@proxy.example:3128` or `socks5://proxy.example:1080` */
+  egressProxy?: string;
+  /** Of your own networks: `10.20.0.0/16,billing.internal` or `['10.20.0.0/16', '*.hooks.internal']`. */
+  allowPrivate?: string | readonly string[];
   /** `5s,5m,30m`, `['5s', '5m']`, `jogg-v1` or `off`. */
   retrySchedule?: string | readonly string[];
   /** `5s` */

@@ -12,6 +12,7 @@ import { type Clock, systemClock } from './clock.ts';
 import { type Config, encryptionKeyFile, variableName } from './config.ts';
 import { formatDatabaseUrl } from './config-database.ts';
 import { formatListen } from './config-values.ts';
+import { AllowList } from './delivery/allow-list.ts';
 import { type AttemptReport, Dispatcher } from './delivery/dispatcher.ts';
 import { Janitor } from './delivery/janitor.ts';
 import { createRequester } from './delivery/request.ts';
@@ -234,9 +235,12 @@ async function wire(
 
   const version = packageVersion();
   const tracing = await createTracing(version);
+  const allow = AllowList.of(config.allowPrivate);
   const requester = withTestReceiver(
     createRequester({
       policy: config.endpointPolicy,
+      allow,
+      proxy: config.egressProxy,
       captureBytes: config.responseCaptureBytes,
       clock,
     }),
@@ -355,6 +359,7 @@ async function wire(
     operatorKeyHash: config.operatorKey === null ? null : hashApiKey(config.operatorKey),
     settings: {
       endpointPolicy: config.endpointPolicy,
+      allow,
       maxEndpoints: config.maxEndpoints,
       maxBodyBytes: config.maxBodyBytes,
       maxRequestBytes: config.maxRequestBytes,

@@ -362,6 +362,77 @@ const TABLE: {
       ['proxy.example', /is not an address/],
     ],
   },
+  egressProxy: {
+    env: 'POSTHORN_EGRESS_PROXY',
+    fallback: null,
+    good: [
+      ['none', null],
+      ['http://proxy.example:3128', { kind: 'http', host: 'proxy.example', port: 3128, credentials: null }],
+      ['http://proxy.example', { kind: 'http', host: 'proxy.example', port: 80, credentials: null }],
+      ['HTTP://Proxy.Example:80/', { kind: 'http', host: 'proxy.example', port: 80, credentials: null }],
+      ['socks5://proxy.example', { kind: 'socks5', host: 'proxy.example', port: 1080, credentials: null }],
+      ['socks5://[::1]:9050', { kind: 'socks5', host: '::1', port: 9050, credentials: null }],
+      [
+        'socks5://me:p%40ss%3A1@10.0.0.1:1080',
+        { kind: 'socks5', host: '10.0.0.1', port: 1080, credentials: { username: 'me', password: 'p@ss:1' } },
+      ],
+      [
+        'http://me@proxy.example:1',
+        { kind: 'http', host: 'proxy.example', port: 1, credentials: { username: 'me', password: '' } },
+      ],
+    ],
+    bad: [
+      ['proxy.example:3128', /is not the URL of a proxy; write none, http:/],
+      ['https://proxy.example', /is not the URL of a proxy/],
+      ['socks4://proxy.example', /is not the URL of a proxy/],
+      ['socks5h://proxy.example', /is not the URL of a proxy/],
+      ['http://', /is not the URL of a proxy/],
+      ['http://proxy.example/path', /is not a scheme, host and port alone/],
+      ['http://proxy.example:3128?x=1', /is not a scheme, host and port alone/],
+      ['http://proxy.example:65536', /is not a scheme, host and port alone/],
+      ['http://proxy.example:0', /has port 0/],
+      ['http://me:hunter2%@proxy.example:1', /begins no code; write it as %25/],
+      ['http://:hunter2@proxy.example:1', /user name of 1 to 255 bytes/],
+      ['http://a%3Ab:hunter2@proxy.example:1', /without a colon/],
+      [`socks5://me:${'x'.repeat(256)}@proxy.example:1`, /password of up to 255 bytes/],
+    ],
+  },
+  allowPrivate: {
+    env: 'POSTHORN_ALLOW_PRIVATE',
+    fallback: [],
+    good: [
+      ['none', []],
+      ['10.20.0.0/16', ['10.20.0.0/16']],
+      ['10.1.2.3, ::1', ['10.1.2.3', '::1']],
+      ['billing.internal,*.hooks.internal', ['billing.internal', '*.hooks.internal']],
+      ['receiver', ['receiver']],
+      ['fd00::/8', ['fd00::/8']],
+    ],
+    bad: [
+      ['0.0.0.0/0', /"0\.0\.0\.0\/0", which is not within a range that can be opened; these are 127/],
+      ['169.254.169.254', /not within a range that can be opened/],
+      ['10.0.0.0/7', /not within a range/],
+      ['8.8.8.8', /not within a range that can be opened/],
+      ['224.0.0.0/4', /not within/],
+      ['fe80::/10', /not within/],
+      ['::ffff:10.0.0.0/104', /not within/],
+      ['64:ff9b::a00:0/104', /not within/],
+      ['::/0', /not within/],
+      ['10.0.0.1/8', /is not where a range begins; write 10\.0\.0\.0\/8/],
+      ['10.0.0.0/33', /prefix longer than 32 bits/],
+      ['10.0.0.0/x', /is not an address or range/],
+      ['10.0.0.0/8/8', /is not an address or range/],
+      ['10.0.0', /is not an address or range/],
+      ['https://billing.internal', /is not an address or range/],
+      ['billing.internal:8443', /is not an address or range/],
+      ['*', /is not a host name/],
+      ['*internal', /is not a host name/],
+      ['a.*.internal', /is not a host name/],
+      ['billing..internal', /is not a host name/],
+      ['0x7f.1', /is not a host name/],
+      ['metadata.google.internal', /cloud metadata service, which stays refused/],
+    ],
+  },
   logLevel: {
     env: 'POSTHORN_LOG_LEVEL',
     fallback: 'info',
@@ -607,9 +678,12 @@ describe('describeConfig', () => {
     assert.deepEqual(loadConfig({ file: yamlFile(JSON.stringify(shown)) }), config);
   });
 
-  it("redacts secrets, and of the database's URL the password alone", () => {
-    const shown = describeConfig(loadConfig({ env: { ...POSTGRES, POSTHORN_OPERATOR_KEY: OPERATOR_KEY } }));
+  it("redacts secrets, of the database's URL the password alone, and of the proxy's both credentials", () => {
+    const proxy = 'http://me:hunter2@proxy.example:3128';
+    const env = { ...POSTGRES, POSTHORN_OPERATOR_KEY: OPERATOR_KEY, POSTHORN_EGRESS_PROXY: proxy };
+    const shown = describeConfig(loadConfig({ env }));
     assert.equal(shown.database_url, 'postgres://posthorn:***@db/posthorn');
+    assert.equal(shown.egress_proxy, 'http://***@proxy.example:3128');
     const text = JSON.stringify(shown);
     for (const secret of [OPERATOR_KEY, ENCRYPTION_KEY, 'hunter2']) assert.ok(!text.includes(secret));
     assert.match(text, /"operator_key":"\[redacted\]"/);

@@ -113,6 +113,8 @@ type OptionName =
   | 'encryptionKey'
   | 'encryptionKeyOld'
   | 'endpointPolicy'
+  | 'allowPrivate'
+  | 'egressProxy'
   | 'retrySchedule'
   | 'timeout'
   | 'retention'
@@ -139,6 +141,8 @@ export const optionNames: Record<OptionName, true> & Record<Exclude<keyof Postho
     encryptionKey: true,
     encryptionKeyOld: true,
     endpointPolicy: true,
+    allowPrivate: true,
+    egressProxy: true,
     retrySchedule: true,
     timeout: true,
     retention: true,

@@ -20,6 +20,7 @@ describe('an error that ended an attempt', () => {
     [systemError('ENODATA'), 'lookup', 'dns_error', /no address in DNS/],
     [systemError('EAI_AGAIN'), 'lookup', 'dns_error', /name servers gave no address .*EAI_AGAIN/],
     [systemError('ETIMEOUT'), 'lookup', 'dns_error', /name servers gave no address .*ETIMEOUT/],
+    [systemError('TOO_MANY_ADDRESSES'), 'lookup', 'dns_error', /too many addresses in DNS/],
     [systemError('ECONNREFUSED'), 'lookup', 'dns_error', /name servers/],
     [systemError('ECONNREFUSED'), 'connect', 'connect_error', /refused the connection/],
     [systemError('EHOSTUNREACH'), 'connect', 'connect_error', /no network route/],

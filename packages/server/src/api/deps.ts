@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { Catalogue } from '../catalogue/index.ts';
 import type { Clock } from '../clock.ts';
 import type { EndpointPolicy } from '../delivery/address-guard.ts';
+import type { AllowList } from '../delivery/allow-list.ts';
 import type { KeyRotation } from '../key-rotation.ts';
 import type { LiveEvents } from '../live-events.ts';
 import type { Publisher } from '../publish.ts';
@@ -13,6 +14,8 @@ import type { Tracing } from '../tracing.ts';
 export interface ApiSettings {
   /** Which endpoint URLs may be saved. */
   endpointPolicy: EndpointPolicy;
+  /** What may be saved beyond the policy. */
+  allow: AllowList;
   /** Endpoints an account may have. */
   maxEndpoints: number;
   /** The largest sealed body of an event. */

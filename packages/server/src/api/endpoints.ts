@@ -165,7 +165,7 @@ export function endpointRoutes(deps: ApiDeps): ApiRoute[] {
   }
 
   function checkUrl(url: string): void {
-    if (!isTestReceiver(url)) checkEndpointUrl(url, settings.endpointPolicy);
+    if (!isTestReceiver(url)) checkEndpointUrl(url, settings.endpointPolicy, settings.allow);
   }
 
   function sealHeaders(headers: Record<string, string>, endpointId: string): string | null {

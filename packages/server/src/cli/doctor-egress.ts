@@ -2,7 +2,10 @@
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { blockedAddress, checkEndpointUrl, type EndpointPolicy } from '../delivery/address-guard.ts';
+import { type AllowList, NOTHING_ALLOWED } from '../delivery/allow-list.ts';
 import type { Lookup } from '../delivery/resolve.ts';
+import { ProxyError } from '../delivery/request-failure.ts';
+import { type EgressProxy, openTunnel } from '../delivery/tunnel.ts';
 import type { Check } from './doctor-checks.ts';
 
 const DIAL_TIMEOUT_MS = 5_000;
@@ -13,6 +16,10 @@ export interface EgressToCheck {
   /** A receiver's URL; null: there is none to try. */
   url: string | null;
   policy: EndpointPolicy;
+  /** What the operator has opened beyond the policy. */
+  allow?: AllowList;
+  /** Through which deliveries go out. */
+  proxy?: EgressProxy | null;
   lookup: Lookup;
   /** Certificates to trust beside the usual ones. */
   ca?: string;
@@ -24,14 +31,14 @@ export interface EgressToCheck {
  * wants it, to one of the addresses that may be dialled.
  */
 export async function checkEgress(options: EgressToCheck): Promise<Check[]> {
-  const { url, policy, lookup } = options;
+  const { url, policy, allow = NOTHING_ALLOWED, proxy = null, lookup } = options;
   if (url === null) {
     const detail = 'there is no endpoint to look up and to dial; --to <url> names one';
     return [skipped('DNS', detail), skipped('egress', detail)];
   }
   let target: URL;
   try {
-    target = checkEndpointUrl(url, policy);
+    target = checkEndpointUrl(url, policy, allow);
   } catch (error) {
     return [
       skipped('DNS', 'not asked'),
@@ -39,6 +46,10 @@ export async function checkEgress(options: EgressToCheck): Promise<Check[]> {
     ];
   }
   const host = target.hostname.replace(/^\[|\]$/g, '');
+  if (proxy !== null) {
+    const dns = skipped('DNS', 'names are left to the egress proxy');
+    return [dns, await checkTunnel(target, host, proxy, options)];
+  }
   let addresses: readonly string[] = [host];
   const checks: Check[] = [];
   if (isIP(host) === 0) {
@@ -67,19 +78,22 @@ async function checkDial(
   target: URL,
   host: string,
   addresses: readonly string[],
-  { policy, ca, timeoutMs = DIAL_TIMEOUT_MS }: EgressToCheck,
+  { policy, allow, ca, timeoutMs = DIAL_TIMEOUT_MS }: EgressToCheck,
 ): Promise<Check> {
-  const blocked = addresses.map((address) => ({ address, reason: blockedAddress(address, policy) }));
+  const blocked = addresses.map((address) => ({
+    address,
+    reason: blockedAddress(address, policy, allow, host),
+  }));
   const address = blocked.find(({ reason }) => reason === null)?.address;
   if (address === undefined) {
     return wrong(
       'egress',
       `${host} leads to ${blocked[0]?.address}, ${blocked[0]?.reason}`,
-      'deliveries go to public addresses only; POSTHORN_ENDPOINT_POLICY=development lifts that on a developer’s machine',
+      'deliveries go to public addresses only; POSTHORN_ALLOW_PRIVATE opens parts of your own networks, POSTHORN_ENDPOINT_POLICY=development all of them on a developer’s machine',
     );
   }
   const isTls = target.protocol === 'https:';
-  const port = target.port === '' ? (isTls ? HTTPS_PORT : HTTP_PORT) : Number(target.port);
+  const port = portOf(target);
   const where = `${address.includes(':') ? `[${address}]` : address}:${port}`;
   const startedAt = performance.now();
   try {
@@ -101,6 +115,48 @@ async function checkDial(
   }
   const tookMs = Math.round(performance.now() - startedAt);
   return ok('egress', `${where} (${host}) ${isTls ? 'speaks TLS' : 'accepts'} within ${tookMs} ms`);
+}
+
+/** A tunnel and nothing in it: the receiver's TLS is its own matter, which the attempt log tells of. */
+async function checkTunnel(
+  target: URL,
+  host: string,
+  proxy: EgressProxy,
+  { timeoutMs = DIAL_TIMEOUT_MS }: EgressToCheck,
+): Promise<Check> {
+  const port = portOf(target);
+  const startedAt = performance.now();
+  const socket = connectTcp({ host: proxy.host, port: proxy.port });
+  const ended = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => ended.reject(new Error(`no answer within ${timeoutMs / 1000} s`)),
+    timeoutMs,
+  );
+  socket.once('error', ended.reject);
+  const opened = new Promise((resolve) => socket.once('connect', resolve)).then(() =>
+    openTunnel(socket, proxy, host, port, () => {}),
+  );
+  // The one that loses may fail later, when the socket goes.
+  opened.catch(() => {});
+  try {
+    await Promise.race([opened, ended.promise]);
+  } catch (error) {
+    return wrong(
+      'egress',
+      `the egress proxy gives no tunnel to ${host}:${port}: ${error instanceof ProxyError ? error.message : codeOf(error)}`,
+      'see that POSTHORN_EGRESS_PROXY has its address and credentials, that it runs, and that its rules let receivers be reached, or try another receiver with --to',
+    );
+  } finally {
+    clearTimeout(timer);
+    socket.destroy();
+  }
+  const tookMs = Math.round(performance.now() - startedAt);
+  return ok('egress', `the egress proxy opens a tunnel to ${host}:${port} within ${tookMs} ms`);
+}
+
+function portOf(target: URL): number {
+  if (target.port !== '') return Number(target.port);
+  return target.protocol === 'https:' ? HTTPS_PORT : HTTP_PORT;
 }
 
 function dial(open: () => Socket, ready: string, timeoutMs: number): Promise<void> {

@@ -47,6 +47,7 @@ async function runChecks(options: DoctorOptions, io: Io): Promise<Check[]> {
   // Loaded here, so that the other commands start without the database's code.
   const look = await import('./doctor-checks.ts');
   const { checkEgress } = await import('./doctor-egress.ts');
+  const { AllowList } = await import('../delivery/allow-list.ts');
   const { createResolver } = await import('../delivery/resolve.ts');
   const checks: Check[] = [look.checkNodeVersion(process.versions.node), look.checkClock(io.now())];
   let config: Config;
@@ -85,11 +86,13 @@ async function runChecks(options: DoctorOptions, io: Io): Promise<Check[]> {
     );
     newest = await newestEndpoint(database.url);
   }
-  const resolver = createResolver(config.endpointPolicy);
+  const { endpointPolicy: policy, egressProxy: proxy } = config;
+  const allow = AllowList.of(config.allowPrivate);
+  const resolver = createResolver(policy, { isOwnName: (hostname) => allow.hasHost(hostname) });
   try {
     const { lookup } = resolver;
     const url = options.to ?? newest;
-    checks.push(...(await checkEgress({ url, policy: config.endpointPolicy, lookup })));
+    checks.push(...(await checkEgress({ url, policy, allow, proxy, lookup })));
   } finally {
     resolver.close();
   }

@@ -1,5 +1,6 @@
 import ipaddr from 'ipaddr.js';
 import { invalid } from '../errors.ts';
+import { type AllowList, isMetadataName, isWithin, NOTHING_ALLOWED } from './allow-list.ts';
 
 /**
  * Where deliveries may go: `public-https` allows only `https` and publicly routable addresses; `development` also
@@ -14,8 +15,8 @@ interface SpecialRange {
   cidr: string;
   /** Completes the sentence "url must not point to …". */
   reason: string;
-  /** Dialled under the `development` policy. */
-  development?: true;
+  /** Of one's own networks: dialled under the `development` policy, and where an {@link AllowList} opens it. */
+  own?: true;
 }
 
 /**
@@ -25,13 +26,13 @@ interface SpecialRange {
  */
 const SPECIAL_RANGES: readonly SpecialRange[] = [
   { cidr: '0.0.0.0/8', reason: 'an unspecified address (0.0.0.0/8)' },
-  { cidr: '127.0.0.0/8', reason: 'a loopback address (127.0.0.0/8)', development: true },
-  { cidr: '10.0.0.0/8', reason: 'a private address (10.0.0.0/8)', development: true },
-  { cidr: '172.16.0.0/12', reason: 'a private address (172.16.0.0/12)', development: true },
-  { cidr: '192.168.0.0/16', reason: 'a private address (192.168.0.0/16)', development: true },
+  { cidr: '127.0.0.0/8', reason: 'a loopback address (127.0.0.0/8)', own: true },
+  { cidr: '10.0.0.0/8', reason: 'a private address (10.0.0.0/8)', own: true },
+  { cidr: '172.16.0.0/12', reason: 'a private address (172.16.0.0/12)', own: true },
+  { cidr: '192.168.0.0/16', reason: 'a private address (192.168.0.0/16)', own: true },
   // Alibaba Cloud keeps its metadata service here.
   { cidr: '100.100.100.200/32', reason: 'a cloud metadata address' },
-  { cidr: '100.64.0.0/10', reason: 'a carrier-grade NAT address (100.64.0.0/10)', development: true },
+  { cidr: '100.64.0.0/10', reason: 'a carrier-grade NAT address (100.64.0.0/10)', own: true },
   { cidr: '169.254.0.0/16', reason: 'a link-local or cloud metadata address (169.254.0.0/16)' },
   { cidr: '192.0.0.0/24', reason: 'an address of IETF protocol assignments (192.0.0.0/24)' },
   { cidr: '192.0.2.0/24', reason: 'a documentation address (192.0.2.0/24)' },
@@ -46,7 +47,7 @@ const SPECIAL_RANGES: readonly SpecialRange[] = [
   { cidr: '168.63.129.16/32', reason: 'a cloud platform address' },
 
   { cidr: '::/128', reason: 'the unspecified address (::)' },
-  { cidr: '::1/128', reason: 'the loopback address (::1)', development: true },
+  { cidr: '::1/128', reason: 'the loopback address (::1)', own: true },
   { cidr: '::/96', reason: 'an IPv4-compatible address (::/96)' },
   { cidr: '::ffff:0:0:0/96', reason: 'an IPv4-translated address (::ffff:0:0:0/96)' },
   { cidr: '64:ff9b::/96', reason: 'a NAT64 address (64:ff9b::/96)' },
@@ -59,7 +60,7 @@ const SPECIAL_RANGES: readonly SpecialRange[] = [
   { cidr: '3fff::/20', reason: 'a documentation address (3fff::/20)' },
   { cidr: '5f00::/16', reason: 'a segment-routing address (5f00::/16)' },
   { cidr: 'fd00:ec2::/32', reason: 'a cloud metadata address (fd00:ec2::/32)' },
-  { cidr: 'fc00::/7', reason: 'a unique local address (fc00::/7)', development: true },
+  { cidr: 'fc00::/7', reason: 'a unique local address (fc00::/7)', own: true },
   { cidr: 'fe80::/10', reason: 'a link-local address (fe80::/10)' },
   { cidr: 'fec0::/10', reason: 'a site-local address (fec0::/10)' },
   { cidr: 'ff00::/8', reason: 'a multicast address (ff00::/8)' },
@@ -78,18 +79,27 @@ const GLOBAL_UNICAST_V6 = ipaddr.IPv6.parseCIDR('2000::/3');
  * address inside is refused whatever it carries.
  *
  * @param ip an address as resolvers give it: dotted quad, or IPv6 without brackets. Anything else is refused.
+ * @param allow what the operator has opened beyond the policy
+ * @param hostname the name that led to the address, if any: it may be one that the operator has opened
  *
  * @example
  * blockedAddress('::ffff:10.0.0.1', 'public-https'); // 'a private address (10.0.0.0/8)'
  * blockedAddress('8.8.8.8', 'public-https'); // null
  */
-export function blockedAddress(ip: string, policy: EndpointPolicy): string | null {
+export function blockedAddress(
+  ip: string,
+  policy: EndpointPolicy,
+  allow: AllowList = NOTHING_ALLOWED,
+  hostname: string | null = null,
+): string | null {
   // ipaddr.js also reads `127.1` and octal digits; what no resolver answers is not for us to interpret.
   if (!ipaddr.IPv4.isValidFourPartDecimal(ip) && !ipaddr.IPv6.isValid(ip)) return 'an unreadable address';
   const address = ipaddr.process(ip.replace(BARE_IPV4_COMPATIBLE, '0:0:0:0:0:0:'));
   for (const range of PARSED_RANGES) {
     if (!isWithin(address, range.net)) continue;
-    return policy === 'development' && range.development ? null : range.reason;
+    const isOpen =
+      policy === 'development' || allow.hasAddress(address) || (hostname !== null && allow.hasHost(hostname));
+    return range.own && isOpen ? null : range.reason;
   }
   if (address instanceof ipaddr.IPv6) {
     if (!address.match(GLOBAL_UNICAST_V6)) return 'an address outside of global unicast (2000::/3)';
@@ -98,14 +108,6 @@ export function blockedAddress(ip: string, policy: EndpointPolicy): string | nul
   // The library's own list may learn of ranges that the table above doesn't know yet.
   const range = address.range();
   return range === 'unicast' ? null : `a special-purpose address (${range})`;
-}
-
-function isWithin(
-  address: ipaddr.IPv4 | ipaddr.IPv6,
-  [net, bits]: [ipaddr.IPv4 | ipaddr.IPv6, number],
-): boolean {
-  if (address instanceof ipaddr.IPv4) return net instanceof ipaddr.IPv4 && address.match(net, bits);
-  return net instanceof ipaddr.IPv6 && address.match(net, bits);
 }
 
 /** `…:0:5efe:a.b.c.d` (RFC 5214) holds an IPv4 address below any prefix; the other form sets the "global" bit. */
@@ -139,12 +141,49 @@ const PRIVATE_SUFFIXES = [
  * checkEndpointUrl('https://hooks.example.com/jobs', 'public-https').host; // 'hooks.example.com'
  * checkEndpointUrl('https://2130706433/', 'public-https'); // throws: that is 127.0.0.1
  */
-export function checkEndpointUrl(url: string, policy: EndpointPolicy): URL {
+export function checkEndpointUrl(
+  url: string,
+  policy: EndpointPolicy,
+  allow: AllowList = NOTHING_ALLOWED,
+): URL {
   checkText(url);
   const parsed = parse(url, policy);
   checkAuthority(url, parsed);
-  checkHost(parsed.hostname, policy);
+  const reason = blockedHost(parsed.hostname, policy, allow);
+  if (reason !== null) throw invalid('url', `url must ${reason}`);
   return parsed;
+}
+
+/**
+ * Why a URL's host is refused before anything is looked up, as the end of the sentence "url must …"; null when it isn't.
+ * {@link checkEndpointUrl} asks it, and whoever hands names to a proxy instead of looking them up.
+ *
+ * @param hostname as a parsed URL has it
+ */
+export function blockedHost(
+  hostname: string,
+  policy: EndpointPolicy,
+  allow: AllowList = NOTHING_ALLOWED,
+): string | null {
+  const literal = hostname.startsWith('[') ? hostname.slice(1, -1) : hostname;
+  // Every IPv4 spelling is a dotted quad by now: the parser has decoded hex, octal, short and full-width forms.
+  if (ipaddr.IPv4.isValidFourPartDecimal(literal) || ipaddr.IPv6.isValid(literal)) {
+    const reason = blockedAddress(literal, policy, allow);
+    return reason === null ? null : `not point to ${reason}`;
+  }
+  // `name.` is the same host as `name`.
+  const name = hostname.endsWith('.') ? hostname.slice(0, -1) : hostname;
+  if (name.split('.').includes('')) return 'have a host name without empty labels';
+  const suffix = PRIVATE_SUFFIXES.find((private_) => name === private_ || name.endsWith(`.${private_}`));
+  const isOpen = policy === 'development' || allow.hasHost(name);
+  if (!isOpen && suffix !== undefined) {
+    return `have a public host name: names under .${suffix} exist in private networks only`;
+  }
+  if (isMetadataName(name)) return 'not point to a cloud metadata service';
+  if (!isOpen && !name.includes('.')) {
+    return `have a full host name such as hooks.example.com, not ${name}`;
+  }
+  return null;
 }
 
 // The parser drops tabs and line ends, trims spaces and reads `\` as `/`: the stored text would then not be what is
@@ -189,28 +228,4 @@ function checkAuthority(url: string, parsed: URL): void {
     throw invalid('url', 'url must not contain a fragment (#…): it is never sent to a server');
   }
   if (parsed.port === '0') throw invalid('url', 'url must have a port from 1 to 65535');
-}
-
-function checkHost(hostname: string, policy: EndpointPolicy): void {
-  const literal = hostname.startsWith('[') ? hostname.slice(1, -1) : hostname;
-  // Every IPv4 spelling is a dotted quad by now: the parser has decoded hex, octal, short and full-width forms.
-  if (ipaddr.IPv4.isValidFourPartDecimal(literal) || ipaddr.IPv6.isValid(literal)) {
-    const reason = blockedAddress(literal, policy);
-    if (reason !== null) throw invalid('url', `url must not point to ${reason}`);
-    return;
-  }
-  // `name.` is the same host as `name`.
-  const name = hostname.endsWith('.') ? hostname.slice(0, -1) : hostname;
-  if (name.split('.').includes('')) throw invalid('url', 'url must have a host name without empty labels');
-  if (policy === 'development') return;
-  const suffix = PRIVATE_SUFFIXES.find((private_) => name === private_ || name.endsWith(`.${private_}`));
-  if (suffix !== undefined) {
-    throw invalid(
-      'url',
-      `url must have a public host name: names under .${suffix} exist in private networks only`,
-    );
-  }
-  if (!name.includes('.')) {
-    throw invalid('url', `url must have a full host name such as hooks.example.com, not ${name}`);
-  }
 }

@@ -1,7 +1,8 @@
 import type { AttemptOutcome } from '../model.ts';
+import { TOO_MANY_ADDRESSES } from './resolve.ts';
 
 /** How far an attempt has come: what it waits for now. */
-export type Phase = 'lookup' | 'connect' | 'tls' | 'answer' | 'headers' | 'body';
+export type Phase = 'lookup' | 'connect' | 'proxy' | 'tunnel' | 'tls' | 'answer' | 'headers' | 'body';
 
 export interface Failure {
   outcome: Exclude<AttemptOutcome, 'success'>;
@@ -21,6 +22,70 @@ export class BlockedAddressError extends Error {
   }
 }
 
+/** Why the operator's egress proxy gave no tunnel to a receiver. */
+export type ProxyRefusal =
+  | 'broken_off'
+  | 'not_http'
+  | 'not_socks'
+  | 'unauthorized'
+  | 'refused'
+  | 'not_allowed'
+  | 'unreachable';
+
+/**
+ * The egress proxy refused or failed. Nothing of the proxy itself is in the message: its owner's network is nobody's
+ * business among those who own endpoints.
+ */
+export class ProxyError extends Error {
+  override readonly name = 'ProxyError';
+  readonly refusal: ProxyRefusal;
+  /** What it answered, `HTTP 403`; null when it didn't. */
+  readonly said: string | null;
+
+  constructor(refusal: ProxyRefusal, said: string | null = null) {
+    super(`the egress proxy gave no tunnel: ${refusal}${said === null ? '' : ` (${said})`}`);
+    this.refusal = refusal;
+    this.said = said;
+  }
+}
+
+function proxyFailure({ refusal, said }: ProxyError, host: string): Failure {
+  const { outcome, error } = PROXY_REFUSALS[refusal];
+  return { outcome, error: `${error(host)}${said === null ? '' : ` (${said})`}` };
+}
+
+const PROXY_REFUSALS: Record<ProxyRefusal, { outcome: Failure['outcome']; error: (host: string) => string }> =
+  {
+    broken_off: {
+      outcome: 'proxy_error',
+      error: (host) => `the egress proxy closed the connection instead of opening one to ${host}`,
+    },
+    not_http: {
+      outcome: 'proxy_error',
+      error: (host) => `the egress proxy gave an answer that is not HTTP, so ${host} was not reached`,
+    },
+    not_socks: {
+      outcome: 'proxy_error',
+      error: (host) => `the egress proxy gave an answer that is not SOCKS5, so ${host} was not reached`,
+    },
+    unauthorized: {
+      outcome: 'proxy_error',
+      error: (host) => `the egress proxy does not take Posthorn's credentials, so ${host} was not reached`,
+    },
+    refused: {
+      outcome: 'proxy_error',
+      error: (host) => `the egress proxy refused to open a connection to ${host}`,
+    },
+    not_allowed: {
+      outcome: 'blocked_address',
+      error: (host) => `the egress proxy does not allow connections to ${host}`,
+    },
+    unreachable: {
+      outcome: 'connect_error',
+      error: (host) => `the egress proxy could not connect to ${host}`,
+    },
+  };
+
 /** The receiver answered with a status that isn't 2xx. */
 export function statusFailure(host: string, httpStatus: number): Failure {
   const redirect = REDIRECTS.has(httpStatus)
@@ -32,14 +97,20 @@ export function statusFailure(host: string, httpStatus: number): Failure {
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 
 /** The time limit ended the attempt. */
-export function timeoutFailure(host: string, phase: Phase, timeoutMs: number): Failure {
-  return { outcome: 'timeout', error: `${TIMEOUTS[phase](host)} within ${timeoutMs / 1000} s` };
+export function timeoutFailure(host: string, phase: Phase | 'send', timeoutMs: number): Failure {
+  return {
+    outcome: phase === 'proxy' ? 'proxy_error' : 'timeout',
+    error: `${TIMEOUTS[phase](host)} within ${timeoutMs / 1000} s`,
+  };
 }
 
-const TIMEOUTS: Record<Phase, (host: string) => string> = {
+const TIMEOUTS: Record<Phase | 'send', (host: string) => string> = {
   lookup: (host) => `the name servers gave no address for ${host}`,
   connect: (host) => `${host} did not accept a connection`,
+  proxy: (host) => `the egress proxy did not answer, so ${host} was not reached`,
+  tunnel: (host) => `the egress proxy opened no connection to ${host}`,
   tls: (host) => `${host} did not complete the TLS handshake`,
+  send: (host) => `${host} did not read the whole request`,
   answer: (host) => `${host} did not answer`,
   headers: (host) => `${host} began an answer but did not complete its headers`,
   body: (host) => `${host} sent its status but did not complete the response body`,
@@ -71,6 +142,7 @@ export function failureOf(error: unknown, host: string, phase: Phase, maxHeaderB
       error: `${host} leads to ${error.reason}, which Posthorn does not connect to`,
     };
   }
+  if (error instanceof ProxyError) return proxyFailure(error, host);
   const code = codeOf(error);
   if (code === 'UND_ERR_INVALID_ARG') {
     // Said of names only, never of values: "invalid x-token header".
@@ -82,6 +154,12 @@ export function failureOf(error: unknown, host: string, phase: Phase, maxHeaderB
       return lookupFailure(code, host);
     case 'connect':
       return connectFailure(code, host);
+    case 'proxy':
+    case 'tunnel':
+      return {
+        outcome: 'proxy_error',
+        error: `the connection to the egress proxy failed (${code}), so ${host} was not reached`,
+      };
     case 'tls':
       return tlsFailure(code, host);
     default:
@@ -95,7 +173,9 @@ function lookupFailure(code: string, host: string): Failure {
       ? `${host} does not exist in DNS`
       : code === 'ENODATA'
         ? `${host} has no address in DNS`
-        : `the name servers gave no address for ${host} (${code})`;
+        : code === TOO_MANY_ADDRESSES
+          ? `${host} has too many addresses in DNS`
+          : `the name servers gave no address for ${host} (${code})`;
   return { outcome: 'dns_error', error };
 }
 

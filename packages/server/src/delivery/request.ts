@@ -1,15 +1,16 @@
+import { isIP, connect as tcpConnect, type LookupFunction, type Socket } from 'node:net';
 import {
-  isIP,
-  connect as tcpConnect,
-  type LookupFunction,
-  type Socket,
-  type TcpNetConnectOpts,
-} from 'node:net';
-import { createSecureContext, connect as tlsConnect, type SecureContext } from 'node:tls';
+  type ConnectionOptions,
+  createSecureContext,
+  connect as tlsConnect,
+  type SecureContext,
+  type TLSSocket,
+} from 'node:tls';
 import { Client, type buildConnector, type Dispatcher } from 'undici';
 import { type Clock, systemClock } from '../clock.ts';
 import type { AttemptOutcome } from '../model.ts';
-import { blockedAddress, type EndpointPolicy } from './address-guard.ts';
+import { blockedAddress, blockedHost, type EndpointPolicy } from './address-guard.ts';
+import { type AllowList, NOTHING_ALLOWED } from './allow-list.ts';
 import { CapturedBody } from './captured-body.ts';
 import { Deadlines, type Timed } from './deadlines.ts';
 import { IdleConnections } from './idle-connections.ts';
@@ -25,6 +26,7 @@ import {
   timeoutFailure,
 } from './request-failure.ts';
 import { createResolver, type Lookup, type NameResolver } from './resolve.ts';
+import { type EgressProxy, openTunnel } from './tunnel.ts';
 
 /** How much longer one address may take to connect before the next one of the name is tried. */
 const ADDRESS_ATTEMPT_MS = 500;
@@ -44,8 +46,19 @@ const MAX_KEPT_TARGETS = 10_000;
 /** Interim responses (103 Early Hints, 102 Processing) before the final one. */
 const MAX_INTERIM_RESPONSES = 10;
 
+const SOCKET_OPTIONS = {
+  autoSelectFamily: true,
+  autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT_MS,
+  keepAlive: true,
+  keepAliveInitialDelay: KEEP_ALIVE_MAX_MS,
+};
+
 export interface RequesterOptions {
   policy: EndpointPolicy;
+  /** What the operator has opened beyond the policy. Default: nothing. */
+  allow?: AllowList;
+  /** All requests go through it, and names are left to it. Default: none. */
+  proxy?: EgressProxy | null;
   /** Bytes of a response body that are kept; a longer one is not read on. Default 65,536. */
   captureBytes?: number;
   /** Bytes of response headers that are accepted. Default 16,384. */
@@ -154,11 +167,23 @@ class Connection {
 
 function ignore(): void {}
 
+interface DialTarget {
+  /** A name or an address, IPv6 without brackets. */
+  host: string;
+  port: number;
+  secure: boolean;
+}
+
+/** Called once with what dialling came to, or more often: only the first time counts. */
+type DialEnd = (error: Error | null, socket: Socket | null) => void;
+
 class UndiciRequester implements Requester {
   readonly captureBytes: number;
   readonly maxHeaderBytes: number;
   readonly clock: Clock;
   readonly #policy: EndpointPolicy;
+  readonly #allow: AllowList;
+  readonly #proxy: EgressProxy | null;
   readonly #resolver: NameResolver;
   readonly #ca: string | string[] | undefined;
   readonly #clientOptions: Client.Options;
@@ -181,9 +206,15 @@ class UndiciRequester implements Requester {
     this.clock = options.clock ?? systemClock;
     this.deadlines = new Deadlines(this.clock);
     this.#policy = options.policy;
+    const allow = options.allow ?? NOTHING_ALLOWED;
+    this.#allow = allow;
+    this.#proxy = options.proxy ?? null;
     this.#resolver = options.lookup
       ? { lookup: options.lookup, close: ignore }
-      : createResolver(options.policy);
+      : createResolver(options.policy, {
+          clock: this.clock,
+          isOwnName: (hostname) => allow.hasHost(hostname),
+        });
     this.#ca = options.ca;
     this.#idle = new IdleConnections(options.maxIdleConnections ?? 1_000);
     this.#clientOptions = {
@@ -292,9 +323,12 @@ class UndiciRequester implements Requester {
   // What was checked when the URL was saved may not hold under the policy of today. Hosts are left to the guard of
   // addresses, which sees where they lead now.
   #refusal(url: URL): string | null {
-    if (url.protocol === 'https:' || (url.protocol === 'http:' && this.#policy === 'development'))
-      return null;
-    return `the URL uses ${url.protocol.slice(0, -1)}, which Posthorn does not deliver to`;
+    if (url.protocol !== 'https:' && (url.protocol !== 'http:' || this.#policy !== 'development')) {
+      return `the URL uses ${url.protocol.slice(0, -1)}, which Posthorn does not deliver to`;
+    }
+    // The guard of addresses never sees a name that a proxy looks up.
+    const reason = this.#proxy === null ? null : blockedHost(url.hostname, this.#policy, this.#allow);
+    return reason === null ? null : `the URL must ${reason}`;
   }
 
   readonly #dialer =
@@ -305,56 +339,102 @@ class UndiciRequester implements Requester {
       if (isIP(hostname) !== 0) {
         // Node calls no lookup for a literal address.
         connection.phase = 'connect';
-        const reason = blockedAddress(hostname, this.#policy);
+        const reason = blockedAddress(hostname, this.#policy, this.#allow);
         if (reason !== null) {
           queueMicrotask(() => callback(new BlockedAddressError(reason), null));
           return;
         }
       }
       const secure = protocol === 'https:';
-      const socket = this.#connect(connection, hostname, Number(port) || (secure ? 443 : 80), secure);
-      connection.socket = socket;
+      const target = { host: hostname, port: Number(port) || (secure ? 443 : 80), secure };
       connection.openedAtMs = this.clock.monotonic();
-      this.#openSockets++;
       let settled = false;
-      socket
-        .setNoDelay(true)
-        .once('close', () => this.#socketClosed())
-        .once(secure ? 'secureConnect' : 'connect', () => {
-          settled = true;
-          connection.phase = 'answer';
-          callback(null, socket);
-        })
-        .on('error', (error) => {
-          if (settled) return;
-          settled = true;
+      const end = (error: Error | null, socket: Socket | null): void => {
+        if (settled) return;
+        settled = true;
+        if (error !== null) {
           callback(error, null);
-        });
+          return;
+        }
+        connection.phase = 'answer';
+        callback(null, socket as Socket);
+      };
+      if (this.#proxy === null) this.#dialDirectly(connection, target, end);
+      else this.#dialThrough(this.#proxy, connection, target, end);
     };
 
-  #connect(connection: Connection, hostname: string, port: number, secure: boolean): Socket {
-    const options: TcpNetConnectOpts = {
-      host: hostname,
-      port,
+  #dialDirectly(connection: Connection, target: DialTarget, end: DialEnd): void {
+    const options = {
+      ...SOCKET_OPTIONS,
+      host: target.host,
+      port: target.port,
       lookup: this.#guardedLookup(connection),
-      autoSelectFamily: true,
-      autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT_MS,
-      keepAlive: true,
-      keepAliveInitialDelay: KEEP_ALIVE_MAX_MS,
     };
-    if (!secure) return tcpConnect(options);
+    const socket = target.secure ? this.#secure(target, options) : tcpConnect(options);
+    this.#track(connection, socket);
+    if (target.secure) {
+      socket.once('connect', () => {
+        connection.phase = 'tls';
+      });
+    }
+    socket
+      .once(target.secure ? 'secureConnect' : 'connect', () => end(null, socket))
+      .on('error', (error) => end(error, null));
+  }
+
+  /** The proxy itself is the operator's: wherever it stands, it is dialled. */
+  #dialThrough(proxy: EgressProxy, connection: Connection, target: DialTarget, end: DialEnd): void {
+    connection.phase = 'proxy';
+    const socket = tcpConnect({ ...SOCKET_OPTIONS, host: proxy.host, port: proxy.port });
+    this.#track(connection, socket);
+    const onAsked = (): void => {
+      connection.phase = 'tunnel';
+    };
+    socket
+      .once('connect', () => {
+        openTunnel(socket, proxy, target.host, target.port, onAsked).then(
+          () => this.#useTunnel(connection, socket, target, end),
+          (error) => {
+            socket.destroy();
+            end(error, null);
+          },
+        );
+      })
+      .on('error', (error) => end(error, null));
+  }
+
+  #useTunnel(connection: Connection, tunnel: Socket, target: DialTarget, end: DialEnd): void {
+    if (!target.secure) {
+      end(null, tunnel);
+      return;
+    }
+    connection.phase = 'tls';
+    const socket = this.#secure(target, { socket: tunnel, host: target.host });
+    // Whichever ends takes the other with it.
+    connection.socket = socket;
+    tunnel.once('close', () => socket.destroy());
+    socket
+      .once('close', () => tunnel.destroy())
+      .once('secureConnect', () => end(null, socket))
+      .on('error', (error) => end(error, null));
+  }
+
+  #track(connection: Connection, socket: Socket): void {
+    connection.socket = socket;
+    this.#openSockets++;
+    socket.setNoDelay(true).once('close', () => this.#socketClosed());
+  }
+
+  #secure({ host }: DialTarget, options: ConnectionOptions): TLSSocket {
     this.#secureContext ??= createSecureContext(this.#ca === undefined ? {} : { ca: this.#ca });
-    const socket = tlsConnect({
+    return tlsConnect({
       ...options,
       secureContext: this.#secureContext,
       // Explicit, so that no environment variable can turn the check of certificates off.
       rejectUnauthorized: true,
       // A server name is sent without the final dot, and never for an address (RFC 6066, section 3).
-      servername: isIP(hostname) === 0 ? hostname.replace(/\.$/, '') : '',
+      servername: isIP(host) === 0 ? host.replace(/\.$/, '') : '',
       ALPNProtocols: ['http/1.1'],
-    });
-    return socket.once('connect', () => {
-      connection.phase = 'tls';
     });
   }
 
@@ -365,7 +445,7 @@ class UndiciRequester implements Requester {
       const addresses = await this.#resolver.lookup(hostname);
       if (addresses.length === 0) throw Object.assign(new Error('no address'), { code: 'ENODATA' });
       for (const address of addresses) {
-        const reason = blockedAddress(address, this.#policy);
+        const reason = blockedAddress(address, this.#policy, this.#allow, hostname);
         if (reason !== null) throw new BlockedAddressError(reason);
       }
       connection.phase = 'connect';
@@ -526,7 +606,7 @@ class Exchange implements Dispatcher.DispatchHandler, Timed {
     // After a stall of the event loop, answers may wait in sockets behind an expired timer: they are read first.
     setImmediate(() => {
       if (this.#ended) return;
-      const failure = timeoutFailure(this.#target.host, this.#phase(), this.#spec.timeoutMs);
+      const failure = timeoutFailure(this.#target.host, this.#timedOutPhase(), this.#spec.timeoutMs);
       if (this.#isOnUsedConnection()) this.#failUnanswered(failure);
       else this.#fail(failure);
     });
@@ -578,6 +658,12 @@ class Exchange implements Dispatcher.DispatchHandler, Timed {
     this.#requester.deadlines.delete(this, timeoutMs);
     if (signal !== undefined) this.#requester.forgetAbort(this, signal);
     this.#requester.release(this.#connection as Connection, reusable);
+  }
+
+  #timedOutPhase(): Phase | 'send' {
+    const phase = this.#phase();
+    const { socket } = this.#connection as Connection;
+    return phase === 'answer' && (socket?.writableLength ?? 0) > 0 ? 'send' : phase;
   }
 
   #phase(): Phase {

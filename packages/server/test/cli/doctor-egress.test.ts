@@ -5,6 +5,7 @@ import { after, before, describe, it } from 'node:test';
 import { checkEgress, type EgressToCheck } from '../../src/cli/doctor-egress.ts';
 import { createResolver, type NameResolver } from '../../src/delivery/resolve.ts';
 import { EXPIRED_CERTIFICATE, TEST_CA, VALID_CERTIFICATE } from '../support/certificates.ts';
+import { startHttpProxy, startSocksProxy } from '../support/egress-proxies.ts';
 import { type NameServer, startNameServer } from '../support/name-server.ts';
 import { type Receiver, respond, startReceiver } from '../support/receivers.ts';
 
@@ -19,7 +20,7 @@ before(async () => {
     'gone.test': 'no-such-name',
     'broken.test': 'failure',
   });
-  resolver = createResolver('public-https', [names.address]);
+  resolver = createResolver('public-https', { servers: [names.address] });
   receivers = await Promise.all([
     startReceiver(respond(200)),
     startReceiver(respond(200), { tls: VALID_CERTIFICATE }),
@@ -119,6 +120,40 @@ describe('doctor’s look at DNS and egress', () => {
       assert.match(wrong[0]?.fix ?? '', fix);
     });
   }
+
+  it('opens a tunnel through the egress proxy, and asks no name server', async (t) => {
+    const [plain] = receivers as [Receiver];
+    for (const [kind, start] of [
+      ['http', startHttpProxy],
+      ['socks5', startSocksProxy],
+    ] as const) {
+      const running = await start();
+      t.after(() => running.close());
+      const proxy = { kind, host: '127.0.0.1', port: running.port, credentials: null };
+      const { dns, egress } = await examine(`http://receiver.test:${plain.port}/hook`, { proxy });
+      assert.equal(dns.detail, 'names are left to the egress proxy');
+      assert.match(egress.detail, /^the egress proxy opens a tunnel to receiver\.test:\d+ within \d+ ms$/);
+      assert.equal(running.asked[0]?.host, 'receiver.test');
+    }
+  });
+
+  it('says what an egress proxy does instead of opening a tunnel', async (t) => {
+    const refusing = await startHttpProxy({ credentials: 'me:right' });
+    t.after(() => refusing.close());
+    const proxy = { kind: 'http', host: '127.0.0.1', port: refusing.port, credentials: null } as const;
+    const refused = await examine('http://receiver.test/', { proxy });
+    assert.match(refused.egress.detail, /no tunnel to receiver\.test:80: .*unauthorized \(HTTP 407\)/);
+    const absent = await examine('http://receiver.test/', { proxy: { ...proxy, port: unusedPort } });
+    assert.match(absent.egress.detail, /ECONNREFUSED/);
+    const silent = await startHttpProxy({ onConnection: () => {} });
+    t.after(() => silent.close());
+    const late = await examine('http://receiver.test/', {
+      proxy: { ...proxy, port: silent.port },
+      timeoutMs: 100,
+    });
+    assert.match(late.egress.detail, /no answer within 0\.1 s/);
+    for (const { egress } of [refused, absent, late]) assert.match(egress.fix ?? '', /POSTHORN_EGRESS_PROXY/);
+  });
 
   it('gives up on who accepts and says nothing', async (t) => {
     const silent = createServer(() => {}).listen(0, '127.0.0.1');

@@ -8,6 +8,7 @@ import type { FastifyInstance, InjectOptions } from 'fastify';
 import { pino } from 'pino';
 
 import { v2Routes, buildApp } from '../../src/api/app.ts';
+import { NOTHING_ALLOWED } from '../../src/delivery/allow-list.ts';
 import { Authenticator } from '../../src/api/auth.ts';
 import type { ApiDeps, ApiSettings, RequestOutcome } from '../../src/api/deps.ts';
 import type { ApiRoute } from '../../src/api/route.ts';
@@ -189,6 +190,7 @@ export async function testApp(options: TestAppOptions = {}): Promise<TestApp> {
     operatorKeyHash: hashApiKey(operatorKey),
     settings: {
       endpointPolicy: 'public-https',
+      allow: NOTHING_ALLOWED,
       maxEndpoints: 20,
       maxBodyBytes: 256 * 1024,
       maxRequestBytes: 5 * 1024 * 1024,

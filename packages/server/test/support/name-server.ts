@@ -1,8 +1,21 @@
 import { createSocket } from 'node:dgram';
 import type { AddressInfo } from 'node:net';
+import { type Answer as Resource, AUTHORITATIVE_ANSWER, decode, encode } from 'dns-packet';
 
-/** What a name resolves to: addresses, nothing of the asked kind, no such name, a failing zone, or no reply at all. */
-export type Zone = Record<string, { a?: string[]; aaaa?: string[] } | 'no-such-name' | 'failure' | 'silence'>;
+/**
+ * What a name resolves to: addresses, at the end of a chain of aliases where there are any; nothing of the asked kind;
+ * no such name; a failing zone; no reply at all; a reply to another question; or bytes that are no reply.
+ */
+export type Answer =
+  | { a?: string[]; aaaa?: string[]; aliases?: string[]; ttl?: number; silentAbout?: 'A' | 'AAAA' }
+  | 'no-such-name'
+  | 'failure'
+  | 'silence'
+  | 'wrong-id'
+  | 'garbage';
+
+/** A list is a name that changes its mind: an answer for each question of a kind in turn, the last one stays. */
+export type Zone = Record<string, Answer | Answer[]>;
 
 export interface NameServer {
   /** `127.0.0.1:port`. */
@@ -14,25 +27,43 @@ export interface NameServer {
   close(): Promise<void>;
 }
 
-const TYPE_A = 1;
 const NO_SUCH_NAME = 3;
 const FAILURE = 2;
+/** For what a reply to another question claims: nobody may believe it. */
+const FORGED_ADDRESS = '192.0.2.66';
 
 /** A DNS server on a free UDP port of 127.0.0.1 that knows `zone`, and answers "no such name" for all else. */
 export async function startNameServer(zone: Zone): Promise<NameServer> {
   const socket = createSocket('udp4');
   const questions: string[] = [];
   const waiting: { name: string; resolve: () => void }[] = [];
-  socket.on('message', (query, from) => {
-    const { name, type, end } = readQuestion(query);
-    questions.push(`${type === TYPE_A ? 'A' : 'AAAA'} ${name}`);
+  socket.on('message', (bytes, from) => {
+    const query = decode(bytes);
+    const [question] = query.questions ?? [];
+    if (question === undefined) return;
+    const name = question.name.toLowerCase();
+    const type = question.type === 'AAAA' ? 'AAAA' : 'A';
+    questions.push(`${type} ${name}`);
     for (const waiter of waiting) if (waiter.name === name) waiter.resolve();
-    const answer = zone[name] ?? 'no-such-name';
-    if (answer === 'silence') return;
-    const known = typeof answer === 'string' ? {} : answer;
-    const addresses = (type === TYPE_A ? known.a : known.aaaa) ?? [];
-    const code = answer === 'no-such-name' ? NO_SUCH_NAME : answer === 'failure' ? FAILURE : 0;
-    socket.send(reply(query.subarray(0, end), code, type, addresses), from.port);
+    const known = zone[name] ?? 'no-such-name';
+    const times = questions.filter((asked) => asked === `${type} ${name}`).length;
+    const answer = Array.isArray(known) ? (known[Math.min(times, known.length) - 1] as Answer) : known;
+    if (answer === 'silence' || (typeof answer === 'object' && answer.silentAbout === type)) return;
+    if (answer === 'garbage') {
+      // The question's id, so that it is read at all.
+      socket.send(Buffer.concat([bytes.subarray(0, 2), Buffer.alloc(40, 0xff)]), from.port);
+      return;
+    }
+    const reply = encode({
+      type: 'response',
+      id: answer === 'wrong-id' ? ((query.id ?? 0) + 1) % 65_536 : (query.id ?? 0),
+      flags:
+        AUTHORITATIVE_ANSWER |
+        (answer === 'no-such-name' ? NO_SUCH_NAME : answer === 'failure' ? FAILURE : 0),
+      questions: [question],
+      answers: resources(question.name, type, answer),
+    });
+    socket.send(reply, from.port);
   });
   await new Promise<void>((resolve) => socket.bind(0, '127.0.0.1', resolve));
   return {
@@ -47,37 +78,18 @@ export async function startNameServer(zone: Zone): Promise<NameServer> {
   };
 }
 
-function readQuestion(query: Buffer): { name: string; type: number; end: number } {
-  const labels: string[] = [];
-  let at = 12;
-  for (let length = query[at] as number; length > 0; length = query[at] as number) {
-    labels.push(query.toString('latin1', at + 1, at + 1 + length));
-    at += 1 + length;
-  }
-  return { name: labels.join('.').toLowerCase(), type: query.readUInt16BE(at + 1), end: at + 5 };
-}
-
-function reply(question: Buffer, code: number, type: number, addresses: string[]): Buffer {
-  const header = Buffer.from(question);
-  header.writeUInt16BE(0x8180 | code, 2);
-  header.writeUInt16BE(addresses.length, 6);
-  header.writeUInt32BE(0, 8);
-  const records = addresses.map((address) => {
-    const data = type === TYPE_A ? ipv4Bytes(address) : ipv6Bytes(address);
-    // A pointer to the question's name, type, class IN, a life of 0 s, and the data.
-    return Buffer.from([0xc0, 12, 0, type, 0, 1, 0, 0, 0, 0, 0, data.length, ...data]);
-  });
-  return Buffer.concat([header, ...records]);
-}
-
-function ipv4Bytes(address: string): number[] {
-  return address.split('.').map(Number);
-}
-
-/** Written out in full only: eight words. */
-function ipv6Bytes(address: string): number[] {
-  return address.split(':').flatMap((word) => {
-    const value = Number.parseInt(word, 16);
-    return [value >> 8, value & 255];
-  });
+function resources(asked: string, type: 'A' | 'AAAA', answer: Answer): Resource[] {
+  if (answer === 'wrong-id')
+    return type === 'A' ? [{ name: asked, type, ttl: 60, data: FORGED_ADDRESS }] : [];
+  if (typeof answer === 'string') return [];
+  const { aliases = [], ttl = 0 } = answer;
+  const chain = [asked, ...aliases];
+  const links = aliases.map(
+    (alias, i): Resource => ({ name: chain[i] as string, type: 'CNAME', ttl, data: alias }),
+  );
+  const addresses = (type === 'A' ? answer.a : answer.aaaa) ?? [];
+  return [
+    ...links,
+    ...addresses.map((data): Resource => ({ name: chain.at(-1) as string, type, ttl, data })),
+  ];
 }
