@@ -41,6 +41,7 @@ export async function followStream(io: Pick<Io, 'sleep'>, options: ListenStreamO
   const seen = new Set<string>();
   let lastId: string | null = null;
   let isFirst = true;
+  let isBreakTold = false;
   let pauseMs = FIRST_PAUSE_MS;
   while (!signal.aborted) {
     let ending = 'the connection was lost';
@@ -63,6 +64,7 @@ export async function followStream(io: Pick<Io, 'sleep'>, options: ListenStreamO
         if (message.event === 'session') {
           onNotice(isFirst ? 'Listening.' : 'Listening again.');
           isFirst = false;
+          isBreakTold = false;
           pauseMs = FIRST_PAUSE_MS;
         } else if (message.event === 'webhook') {
           const webhook = JSON.parse(message.data) as WebhookMessage;
@@ -90,7 +92,9 @@ export async function followStream(io: Pick<Io, 'sleep'>, options: ListenStreamO
       clearTimeout(timer);
     }
     if (signal.aborted) return;
-    onNotice(`${ending}; trying again.`);
+    // Once a break: a server may be away for a night.
+    if (!isBreakTold) onNotice(`${ending}; trying again.`);
+    isBreakTold = true;
     await io.sleep(pauseMs);
     pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
   }

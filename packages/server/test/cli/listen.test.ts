@@ -9,7 +9,9 @@ import { PassThrough } from 'node:stream';
 import { after, before, describe, it } from 'node:test';
 import { pino } from 'pino';
 import { readMessages } from '../../src/cli/event-stream.ts';
+import { CommandError } from '../../src/cli/failure.ts';
 import type { Io } from '../../src/cli/io.ts';
+import { followStream } from '../../src/cli/listen-stream.ts';
 import { main } from '../../src/cli/main.ts';
 import { loadConfig } from '../../src/config.ts';
 import { bodySignature, createSecret, standardSignature } from '../../src/delivery/sign.ts';
@@ -224,5 +226,39 @@ describe('the reading of an event stream', () => {
   it('drops what the connection did not bring to its end', async () => {
     assert.deepEqual(await read('id: 1\nevent: webhook\ndata: {"half":'), []);
     assert.deepEqual(await read('data: whole\n'), []);
+  });
+});
+
+describe('the stream across lost connections', () => {
+  it('tells of a break once, however often it is tried, and of the next one again', async () => {
+    const session = new TextEncoder().encode('event: session\ndata: {}\n\n');
+    const away = new CommandError('unreachable', 'connection refused');
+    const connections = [[session], away, away, away, [session], away, [session]];
+    const ending = new AbortController();
+    const notices: string[] = [];
+    await followStream(
+      { sleep: async () => {} },
+      {
+        client: {
+          async stream() {
+            const next = connections.shift();
+            if (next instanceof Error) throw next;
+            return (async function* () {
+              yield* next ?? [];
+            })();
+          },
+        } as never,
+        events: null,
+        secret: SECRET,
+        onWebhook: async () => {},
+        onNotice: (text) => {
+          notices.push(text);
+          if (connections.length === 0) ending.abort();
+        },
+        signal: ending.signal,
+      },
+    );
+    const lost = 'the connection was lost; trying again.';
+    assert.deepEqual(notices, ['Listening.', lost, 'Listening again.', lost, 'Listening again.']);
   });
 });
