@@ -1,20 +1,23 @@
 /** What the documentation shows is true: each block of TypeScript compiles, what can run runs, links lead somewhere. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, globSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { text as textOf } from 'node:stream/consumers';
 import { after, before, describe, it, mock } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Webhook } from 'svix';
+import { createDatabase } from '../../server/test/support/postgres.ts';
 import { type TempDir, tempDir } from '../../server/test/support/tempdir.ts';
 import { ERROR_STATUSES, type Receiver, sign, verifySignature } from '../src/index.ts';
+import { noRedis, startRedis, stopRedis } from './support/redis.ts';
 import { OTHER_SECRET, SECRET } from './support/samples.ts';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const DOCS = join(ROOT, 'docs/receiving');
-const PAGES = globSync(['*.md', 'docs/**/*.md', 'packages/*/README.md'], { cwd: ROOT }).map((name) =>
-  join(ROOT, name),
-);
+const PAGES = globSync(['*.md', 'docs/**/*.md', 'packages/*/README.md', 'examples/*/README.md'], {
+  cwd: ROOT,
+}).map((name) => join(ROOT, name));
 
 /** What the text around a block has, by the block. */
 const CONTEXT: Readonly<Record<string, string>> = {
@@ -124,6 +127,63 @@ describe('the documentation', { timeout: 120_000 }, () => {
     await sweep(async (id) => ({ done: asked.push(id) > 0, url: 'https://cdn.example.com/v8.mp4' }));
     mock.timers.reset();
     assert.deepEqual(asked, ['v8']);
+  });
+
+  describe('shows in once.md what handles each event once', () => {
+    /** Sends one event twice to the receiver of a block, and ends when its handler has run and both were answered. */
+    const TWICE = `
+import { sign } from '@posthorn/receiver';
+let print: (line: unknown) => void = () => {};
+const handled = new Promise((resolve) => (print = resolve));
+const lines: unknown[] = [];
+console.log = (line) => print(lines.push(line));
+const body = JSON.stringify({ event_id: 'evt_1', event: 'generated_video_success', timestamp: 1, data: { video_url: 'v7' } });
+const headers = await sign(body, { secrets: process.env.WEBHOOK_SECRET ?? '' });
+const statuses = [];
+for (const _ of [1, 2]) statuses.push((await receiver.receive({ method: 'POST', headers, body })).status);
+await handled;
+process.stdout.write(JSON.stringify({ statuses, lines }), () => process.exit());
+`;
+    async function answers(name: string, env: Record<string, string> = {}, port = 0): Promise<unknown> {
+      const path = join(folder.path, `run-${name}`);
+      writeFileSync(
+        path,
+        (programs.get(name) ?? '').replace('listen(3000)', 'listen(0)').replace('6379', `${port}`) + TWICE,
+      );
+      const child = spawn(process.execPath, [path], {
+        env: { ...process.env, WEBHOOK_SECRET: SECRET, ...env, NODE_TEST_CONTEXT: undefined },
+        timeout: 60_000,
+      });
+      const [stdout, stderr] = await Promise.all([textOf(child.stdout), textOf(child.stderr)]);
+      assert.notEqual(stdout, '', stderr);
+      return JSON.parse(stdout);
+    }
+
+    it('in Redis, and by BullMQ', { skip: noRedis() }, async () => {
+      const redis = await startRedis();
+      try {
+        const env = { REDIS_URL: `redis://127.0.0.1:${redis.port}` };
+        assert.deepEqual(await answers('once-1.ts', env), { statuses: [200, 200], lines: ['v7'] });
+        assert.deepEqual(await answers('once-4.ts', {}, redis.port), { statuses: [202, 202], lines: ['v7'] });
+      } finally {
+        await stopRedis(redis);
+      }
+    });
+
+    it('in PostgreSQL, and by pg-boss', async () => {
+      const database = await createDatabase();
+      try {
+        const env = { DATABASE_URL: database.url };
+        assert.deepEqual(await answers('once-2.ts', env), { statuses: [200, 200], lines: ['v7'] });
+        assert.deepEqual(await answers('once-5.ts', env), { statuses: [202, 202], lines: ['v7'] });
+      } finally {
+        await database.drop();
+      }
+    });
+
+    it('in the process', async () => {
+      assert.deepEqual(await answers('once-3.ts'), { statuses: [202, 202], lines: ['v7'] });
+    });
   });
 
   it('shows a receiver of both Svix and Posthorn', async () => {
