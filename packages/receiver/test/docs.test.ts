@@ -79,7 +79,7 @@ before(async () => {
 });
 after(() => folder.remove());
 
-describe('the documentation', { timeout: 120_000 }, () => {
+describe('the documentation', { timeout: 300_000 }, () => {
   it('shows code that compiles', () => {
     assert.ok(programs.size >= 28, `${programs.size} blocks`);
     const compiler = join(ROOT, 'node_modules/typescript/bin/tsc');
@@ -152,7 +152,7 @@ process.stdout.write(JSON.stringify({ statuses, lines }), () => process.exit());
       );
       const child = spawn(process.execPath, [path], {
         env: { ...process.env, WEBHOOK_SECRET: SECRET, ...env, NODE_TEST_CONTEXT: undefined },
-        timeout: 60_000,
+        timeout: 200_000,
       });
       const [stdout, stderr] = await Promise.all([textOf(child.stdout), textOf(child.stderr)]);
       assert.notEqual(stdout, '', stderr);
@@ -271,7 +271,7 @@ process.stdout.write(JSON.stringify({ statuses, lines }), () => process.exit());
     const index = readFileSync(join(ROOT, 'docs/README.md'), 'utf8');
     const receiving = readFileSync(join(DOCS, 'README.md'), 'utf8');
     for (const name of globSync('*.md', { cwd: join(ROOT, 'docs') })) {
-      if (name !== 'README.md') assert.ok(index.includes(`(${name})`), name);
+      if (name !== 'README.md') assert.ok(index.includes(`(${name})`), `lead to ${name} from there`);
     }
     for (const name of globSync('*.md', { cwd: DOCS })) {
       if (name !== 'README.md') assert.ok(receiving.includes(`(${name})`), name);
