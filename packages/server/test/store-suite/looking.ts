@@ -111,6 +111,17 @@ export function lookingTests(test: StoreTest): void {
       assertSameMembers(idsOf(listed), ids, 'deliveries');
     });
 
+    test('keeps what endpoints that are deleted got, among what others got', async (bench) => {
+      const { username, deliveries } = await history(bench);
+      const gone = (deliveries[0] as Delivery).endpointId;
+      await bench.store.deleteEndpoint(username, gone);
+      const listed = await bench.deliveries(username, {}, 4);
+      assert.deepEqual(idsOf(listed), idsOf(deliveries));
+      const delivered = deliveries.filter(({ status }) => status === 'delivered');
+      assert.ok(delivered.some(({ endpointId }) => endpointId === gone));
+      assert.deepEqual(idsOf(await bench.deliveries(username, { status: 'delivered' }, 2)), idsOf(delivered));
+    });
+
     test('each filter, alone and with others, keeps what fits and nothing else', async (bench) => {
       const { username, deliveries } = await history(bench);
       const sample = deliveries[9] as Delivery;
