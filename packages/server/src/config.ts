@@ -76,6 +76,8 @@ export interface Config {
   /** Of one event's sealed body. */
   maxBodyBytes: number;
   maxRequestBytes: number;
+  /** Resident memory beyond which requests with a body are refused; null: nine tenths of a container's, else none. */
+  maxMemoryBytes: number | null;
   /** Attempts in flight to one endpoint. */
   laneLimit: number;
   /** Attempts in flight in all. */
@@ -296,6 +298,19 @@ export const SETTINGS: readonly AnySetting[] = [
     secret: false,
     parse: (text) => parseBytes(text, { minBytes: 1024, maxBytes: 64 * MIB }),
     format: formatBytes,
+  },
+  {
+    field: 'maxMemoryBytes',
+    name: 'max_memory',
+    default: 'auto',
+    description:
+      "memory of the process beyond which it refuses new work (128MiB to 1024GiB); auto: nine tenths of the container's limit, if there is one",
+    secret: false,
+    parse: (text) =>
+      text.toLowerCase() === 'auto'
+        ? null
+        : parseBytes(text, { minBytes: 128 * MIB, maxBytes: 1024 * 1024 * MIB }),
+    format: (bytes) => (bytes === null ? 'auto' : formatBytes(bytes)),
   },
   {
     field: 'laneLimit',

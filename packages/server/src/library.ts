@@ -55,6 +55,8 @@ export interface PosthornOptions {
   maxBody?: string | number;
   /** `5MiB`, or bytes. */
   maxRequest?: string | number;
+  /** `1GiB`, bytes, or `auto`. */
+  maxMemory?: string | number;
   laneLimit?: number;
   inFlight?: number;
   /** `on` or `off`. */

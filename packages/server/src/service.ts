@@ -1,5 +1,6 @@
 /** Wires the parts to a running service, starts them and stops them in order. The only room that sees the configuration. */
 import type { AddressInfo } from 'node:net';
+import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
@@ -363,6 +364,7 @@ async function wire(
       maxEndpoints: config.maxEndpoints,
       maxBodyBytes: config.maxBodyBytes,
       maxRequestBytes: config.maxRequestBytes,
+      maxMemoryBytes: config.maxMemoryBytes ?? memoryOfContainer(),
       rateLimitPostPerMinute: config.rateLimitPostPerMinute,
       trustProxy: config.trustProxy,
       publicUrl: config.publicUrl,
@@ -447,6 +449,12 @@ async function wire(
       return stopping;
     },
   };
+}
+
+/** Nine tenths of what a container gives the process; null outside of one. */
+function memoryOfContainer(): number | null {
+  const limit = process.constrainedMemory();
+  return limit > 0 && limit < totalmem() ? Math.floor(limit * 0.9) : null;
 }
 
 /** What publishes by SQL is held to the API's limit; without need nothing is written. */

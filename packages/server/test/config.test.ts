@@ -299,6 +299,15 @@ const TABLE: {
       ['5.5MiB', /is not a size/],
     ],
   },
+  maxMemoryBytes: {
+    env: 'POSTHORN_MAX_MEMORY',
+    fallback: null,
+    good: [
+      ['auto', null],
+      ['1GiB', 1024 ** 3],
+    ],
+    bad: [['1MiB', /between 128MiB and 1024GiB/]],
+  },
   laneLimit: {
     env: 'POSTHORN_LANE_LIMIT',
     fallback: 10,

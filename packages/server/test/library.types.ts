@@ -124,6 +124,7 @@ type OptionName =
   | 'maxEndpoints'
   | 'maxBody'
   | 'maxRequest'
+  | 'maxMemory'
   | 'laneLimit'
   | 'inFlight'
   | 'responseCapture'
@@ -152,6 +153,7 @@ export const optionNames: Record<OptionName, true> & Record<Exclude<keyof Postho
     maxEndpoints: true,
     maxBody: true,
     maxRequest: true,
+    maxMemory: true,
     laneLimit: true,
     inFlight: true,
     responseCapture: true,

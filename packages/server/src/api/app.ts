@@ -1,4 +1,5 @@
 /** The HTTP API as a Fastify app, apart from listening. */
+import type { ServerResponse } from 'node:http';
 import {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -12,6 +13,7 @@ import { idFactory } from '../clock.ts';
 import { PosthornError, unavailable } from '../errors.ts';
 import { parseJson } from '../json.ts';
 import { accountRoutes } from './accounts.ts';
+import { Admission, defaultLimits } from './admission.ts';
 import { auditRoutes } from './audit.ts';
 import { Authenticator, type Caller } from './auth.ts';
 import { answerClientError } from './client-errors.ts';
@@ -32,7 +34,7 @@ import { portalRoutes } from './portal.ts';
 import { type Publish, publishing, publishRoutes } from './publish.ts';
 import { RequestLimit } from './rate-limit.ts';
 import { replayRoutes } from './replays.ts';
-import { logRequests, traceOf } from './request-log.ts';
+import { logRequests, noteAnswer, traceOf } from './request-log.ts';
 import { type ApiRoute, mountRoutes } from './route.ts';
 import { SECURITY_HEADERS } from './security-headers.ts';
 import { statsRoutes } from './stats.ts';
@@ -287,8 +289,35 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
       isClosing: () => closing,
       onAnswered,
     });
+    const defaults = defaultLimits(settings.maxRequestBytes);
+    const admission = new Admission({
+      maxRequests: defaults.maxRequests,
+      maxBodyBytes: settings.maxBodiesBytes ?? defaults.maxBodyBytes,
+      maxMemoryBytes: settings.maxMemoryBytes ?? null,
+      maxRequestBytes: settings.maxRequestBytes,
+      clock,
+    });
+    app.addHook('onClose', async () => admission.stop());
+    /** Its body stays unread, so its connection ends. */
+    const refuse = (response: ServerResponse, method: string, failure: PosthornError): void => {
+      const rid = makeRid();
+      const { httpStatus, headers, body } = refusal(rid, failure);
+      response
+        .writeHead(httpStatus, {
+          ...SECURITY_HEADERS,
+          'content-type': 'application/json; charset=utf-8',
+          'x-request-id': rid,
+          connection: 'close',
+          ...headers,
+        })
+        .end(JSON.stringify(body));
+      const unknown = { username: null, keyId: null, trace: null, route: 'none', durationMs: 0 };
+      noteAnswer(deps, { ...unknown, rid, method, status: httpStatus, code: body.code, failure });
+    };
     app.server.removeAllListeners('request').on('request', (request, response) => {
-      if (!answersDirectly(request, response)) app.routing(request, response);
+      const refused = admission.admit(request, response);
+      if (refused !== null) refuse(response, request.method ?? '', refused);
+      else if (!answersDirectly(request, response)) app.routing(request, response);
     });
   }
   // Node would answer `expect: something` with an empty 417.

@@ -22,6 +22,10 @@ export interface ApiSettings {
   maxBodyBytes: number;
   /** The largest request. */
   maxRequestBytes: number;
+  /** Of all request bodies that are received or worked on at once; default: 16 of the largest, 128 MiB at least. */
+  maxBodiesBytes?: number;
+  /** Resident memory of the process beyond which requests with a body are refused; null or absent: no limit. */
+  maxMemoryBytes?: number | null;
   /** POST requests an account key may make a minute over all routes; null: no limit. */
   rateLimitPostPerMinute: number | null;
   /** Failed authentications a remote address may make a minute before it gets 429. Default 60. */
