@@ -87,7 +87,8 @@ export default function Plot({ label, at, rangeSeconds, series, kind, format }: 
         padding: [8, 24, 0, 0],
         cursor: { y: false, drag: { x: false, y: false }, points: { show: kind === 'lines' } },
         scales: {
-          x: { time: true },
+          // To the end of the last interval, whose bar begins where it begins.
+          x: { time: true, range: (u) => [u.data[0][0] ?? 0, (u.data[0][0] ?? 0) + rangeSeconds] },
           y: { range: (_plot, _min, max) => [0, Math.max(max, kind === 'stack' ? 4 : 10) * 1.08] },
         },
         axes: [

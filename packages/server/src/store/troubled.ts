@@ -24,13 +24,19 @@ interface Parts {
   ofAccount: string;
 }
 
-/** The statistics are summed up first, over the range's part of their index; each sum then finds its endpoint by its key. */
+/**
+ * An endpoint fails whose newest attempts failed; within one minute, which statistics don't divide, when more failed than
+ * didn't. The statistics are summed up first, over the range's part of their index; each sum then finds its
+ * endpoint by its key.
+ */
 export function troubledSql({ schema, since, limit, ofAccount }: Parts): string {
   const sum = (condition: string) => `coalesce(sum(count) FILTER (WHERE ${condition}), 0)`;
   return `WITH attempted AS (
       SELECT username, endpoint_id, ${sum(`outcome = 'success'`)} AS delivered,
              ${sum(`outcome <> 'success' AND outcome NOT LIKE '${DEAD}%'`)} AS failed_attempts,
-             ${sum(`outcome LIKE '${DEAD}%'`)} AS dead
+             ${sum(`outcome LIKE '${DEAD}%'`)} AS dead,
+             coalesce(max(CASE WHEN outcome = 'success' THEN at END), 0) AS delivered_at,
+             coalesce(max(CASE WHEN outcome <> 'success' THEN at END), 0) AS failed_at
       FROM ${schema}stat WHERE at >= ${since} ${ofAccount} GROUP BY username, endpoint_id
     )
     SELECT username, endpoint_id, url, status, disabled_reason, coalesce(delivered, 0) AS delivered,
@@ -38,7 +44,8 @@ export function troubledSql({ schema, since, limit, ofAccount }: Parts): string 
     FROM ${schema}endpoint LEFT JOIN attempted USING (username, endpoint_id)
     WHERE status <> 'deleted' ${ofAccount}
       AND username NOT IN (SELECT username FROM ${schema}account WHERE status = 'deleted')
-      AND (disabled_reason IS NOT NULL OR status = 'enabled' AND (failed_attempts > 0 OR dead > 0))
+      AND (disabled_reason IS NOT NULL OR status = 'enabled' AND (dead > 0 OR failed_at > delivered_at
+        OR failed_at = delivered_at AND failed_attempts > delivered))
     ORDER BY disabled_reason IS NULL, dead DESC, failed_attempts DESC, endpoint_id LIMIT ${limit}`;
 }
 

@@ -121,6 +121,25 @@ export function overviewTests(test: StoreTest): void {
       );
     });
 
+    test('an endpoint that delivers again is no trouble any more, unless it gave something up', async (bench) => {
+      const { username } = await bench.subscriber();
+      const troubled = async () => (await overview(bench, username)).troubled.length;
+      await bench.publish(username);
+      await settleAll(bench, 'retrying');
+      await bench.advance(2 * MINUTE_MS);
+      assert.equal(await troubled(), 1);
+      await bench.publish(username);
+      await settleAll(bench, 'delivered');
+      assert.equal(await troubled(), 0);
+      await bench.advance(2 * MINUTE_MS);
+      await bench.publish(username);
+      await settleAll(bench, 'dead');
+      await bench.advance(2 * MINUTE_MS);
+      await bench.publish(username);
+      await settleAll(bench, 'delivered');
+      assert.equal(await troubled(), 1);
+    });
+
     test('an account sees its own, an operator all but what was deleted', async (bench) => {
       const one = await bench.subscriber();
       const two = await bench.subscriber();

@@ -100,8 +100,10 @@ function useJudgement(values: Values): Finding | null | undefined {
       const present = JSON.parse(text) as Values;
       try {
         const body = bodyOf(present);
-        // Without a name the rest can be judged all the same.
+        // What isn't written yet is no mistake: the rest can be judged all the same.
         const name = encodeURIComponent(present.name.trim() || 'not_named_yet');
+        body.category ||= 'none yet';
+        body.description ||= 'none yet';
         api
           .send('PUT', `/v2/event_type/${name}?dry_run=true`, body)
           .then(() => settle(null))
@@ -158,13 +160,10 @@ export function EventTypeEditor({ type, onClose }: { type: EventType | null; onC
     }
   };
   const refused = save.error === null ? null : findingOf(save.error);
-  // What was refused first; of what is only being typed, the two texts that are code, and what is there already.
+  // What was refused first, then what is being typed.
   const errorAt = (field: FieldName): string | null => {
     const finding = [mistake, refused, judgement].find((entry) => entry?.field === field);
-    if (finding === undefined || finding === null) return null;
-    const isUntouched =
-      finding === judgement && ['name', 'category', 'description'].includes(field) && values[field] === '';
-    return isUntouched ? null : sentence(finding.message);
+    return finding === undefined || finding === null ? null : sentence(finding.message);
   };
   const leave = () => {
     draft.forget();
@@ -270,12 +269,11 @@ export function EventTypeEditor({ type, onClose }: { type: EventType | null; onC
 
 /** What the server says of it while it is being written. */
 function Verdict({ finding, hasExample }: { finding: Finding | null | undefined; hasExample: boolean }) {
-  const isCode = finding?.field === 'schema' || finding?.field === 'example';
   return (
     <p role="status" className="flex min-h-5 items-start gap-2">
       {finding === undefined ? (
         <span className="text-faint">Checking…</span>
-      ) : finding === null || !isCode ? (
+      ) : finding === null ? (
         <>
           <CheckIcon className="text-ok mt-0.5 size-4" />
           {hasExample ? 'The schema is valid, and the example fits it.' : 'The schema is valid.'}

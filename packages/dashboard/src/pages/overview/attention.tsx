@@ -31,7 +31,7 @@ export function Attention({ overview }: { overview: Overview | undefined }) {
       {troubles.length === 0 ? (
         <p className="text-soft flex items-center gap-2 px-4 pt-1 pb-4">
           <CheckIcon className="text-ok size-4" />
-          Nothing. No endpoint failed in the last 24 hours, and nothing waits for long.
+          Nothing. Every endpoint that was called answers, and nothing waits for long.
         </p>
       ) : (
         <ul className="divide-line mt-2 divide-y">
