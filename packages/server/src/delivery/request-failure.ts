@@ -211,6 +211,11 @@ const incompleteChain = (host: string): string =>
   `the TLS certificate of ${host} is not signed by a trusted authority, or its server does not send the intermediate certificates`;
 const selfSigned = (host: string): string =>
   `the TLS certificate of ${host} is self-signed or signed by a private authority`;
+const oldTls = (host: string): string => `${host} offers no version of TLS that is still safe (1.2 or 1.3)`;
+const noCipher = (host: string): string =>
+  `${host} has no cipher in common with Posthorn, or refuses the handshake for a reason that it doesn't tell`;
+const wantsCertificate = (host: string): string =>
+  `${host} demands a client certificate, which Posthorn does not have`;
 const noTls = (host: string): string => `${host} does not speak TLS on this port`;
 
 const TLS_CAUSES: Record<string, (host: string) => string> = {
@@ -223,6 +228,13 @@ const TLS_CAUSES: Record<string, (host: string) => string> = {
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: incompleteChain,
   UNABLE_TO_GET_ISSUER_CERT: incompleteChain,
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: incompleteChain,
+  ERR_SSL_UNSUPPORTED_PROTOCOL: oldTls,
+  ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION: oldTls,
+  ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE: noCipher,
+  'ERR_SSL_SSL/TLS_ALERT_HANDSHAKE_FAILURE': noCipher,
+  ERR_SSL_NO_SHARED_CIPHER: noCipher,
+  ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: wantsCertificate,
+  ERR_SSL_TLSV1_UNRECOGNIZED_NAME: (host) => `${host} has no certificate for this name`,
   ERR_SSL_WRONG_VERSION_NUMBER: noTls,
   ERR_SSL_PACKET_LENGTH_TOO_LONG: noTls,
 };
