@@ -201,7 +201,7 @@ async function soak(options: Options, site: Site, cluster: PostgresCluster | nul
   clearInterval(sampling);
   for (const node of nodes) node.sample();
   const exitCodes = await Promise.all(nodes.map((node) => node.stop()));
-  const errors = nodes.flatMap((node) => node.errors());
+  const errors = nodes.flatMap((node) => node.defects());
   const kills = counts.get('kill') ?? 0;
   const latencies = ledger.latencies(publishers.published, 0, Number.MAX_VALUE);
 
@@ -220,7 +220,7 @@ async function soak(options: Options, site: Site, cluster: PostgresCluster | nul
 | ready again after a kill | ${longest(notReadyMs)} |
 | first acknowledged publish after the database was back | ${longest(away)} |
 | publish answer → arrival at good receivers, whole run | p50 ${inMs(percentile(latencies, 0.5))}, p99 ${inMs(percentile(latencies, 0.99))}, most ${inMs(latencies.at(-1) ?? Number.NaN)} |
-| log lines of level error | ${errors.length} |
+| errors in the logs, beside those of a database that is away | ${errors.length} |
 | exit codes at the end | ${exitCodes.join(', ')} |
 
 ${LIVES_HEAD}

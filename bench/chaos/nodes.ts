@@ -62,10 +62,13 @@ export class Node {
     this.lives.at(-1)?.sample();
   }
 
-  /** Its log lines of level error, of all lives. */
-  errors(): string[] {
+  /** What its log has of defects, of all lives: errors that are not about a database that is away. */
+  defects(): string[] {
     const lines = readFileSync(this.#log, 'utf8').split('\n');
-    return lines.filter((line) => /"level":"(error|fatal)"/.test(line) || /^\s+at /.test(line));
+    return lines.filter((line) => {
+      if (/^\s+at /.test(line)) return true;
+      return /"level":"(error|fatal)"/.test(line) && !line.includes('"kind":"unavailable"');
+    });
   }
 
   async #kill(): Promise<void> {

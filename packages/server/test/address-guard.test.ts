@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
+import ipaddr from 'ipaddr.js';
 import { blockedAddress, checkEndpointUrl, type EndpointPolicy } from '../src/delivery/address-guard.ts';
 import { PosthornError } from '../src/errors.ts';
 
@@ -395,6 +396,105 @@ test('an inside IPv4 address is refused in a URL in any spelling of its numbers'
       assert.match(refusal(`https://${host}/`), /^url must not point to /);
     }),
   );
+});
+
+/** The texts that WHATWG parsing reads as this IPv4 address: 1 to 4 numbers, any radix, other scripts' digits, escapes. */
+function spellings(address: number): fc.Arbitrary<string> {
+  const octets = [24, 16, 8, 0].map((shift) => (address >>> shift) & 255);
+  const radix = fc.constantFrom(
+    (value: number) => String(value),
+    (value: number) => `0x${value.toString(16)}`,
+    (value: number) => `0X${value.toString(16).toUpperCase().padStart(10, '0')}`,
+    (value: number) => `0${value.toString(8)}`,
+    (value: number) => `000${value.toString(8)}`,
+  );
+  const script = fc.constantFrom(
+    (text: string) => text,
+    (text: string) => text.replace(/[0-9a-fA-FxX]/g, (c) => String.fromCodePoint(c.codePointAt(0)! + 0xfee0)),
+    (text: string) => text.replace(/[1-9]/g, (c) => String.fromCodePoint(0x2460 + Number(c) - 1)),
+    (text: string) => text.replace(/[0-9]/g, (c) => String.fromCodePoint(0x1d7ce + Number(c))),
+    (text: string) => text.replace(/[0-9]/g, (c) => `%3${c}`),
+  );
+  const dot = fc.constantFrom('.', '。', '．', '｡', '%2e');
+  return fc
+    .tuple(
+      fc.integer({ min: 1, max: 4 }),
+      fc.array(radix, { minLength: 4, maxLength: 4 }),
+      script,
+      dot,
+      fc.boolean(),
+    )
+    .map(([count, radixes, write, point, ends]) => {
+      const last = octets.slice(count - 1).reduce((sum, part) => sum * 256 + part, 0);
+      const numbers = [...octets.slice(0, count - 1), last];
+      return numbers.map((value, i) => write(radixes[i]!(value))).join(point) + (ends ? point : '');
+    });
+}
+
+test('any IPv4 address is judged the same in every spelling that a URL parser takes', () => {
+  const anyAddress = fc.oneof(
+    fc.integer({ min: 0, max: 0xffff_ffff }),
+    insideIPv4.map(([a, b, c, d]) => ((a << 24) | (b << 16) | (c << 8) | d) >>> 0),
+  );
+  const spelled = anyAddress.chain((address) => fc.tuple(fc.constant(address), spellings(address)));
+  const judgement = (url: string): string => {
+    try {
+      checkEndpointUrl(url, 'public-https');
+      return 'accepted';
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+  let accepted = 0;
+  fc.assert(
+    fc.property(spelled, ([address, host]) => {
+      const quad = [24, 16, 8, 0].map((shift) => (address >>> shift) & 255).join('.');
+      const plain = judgement(`https://${quad}/`);
+      assert.equal(judgement(`https://${host}/`), plain, `${host} is ${quad}`);
+      const reason = blockedAddress(quad, 'public-https');
+      assert.equal(plain, reason === null ? 'accepted' : `url must not point to ${reason}`);
+      if (reason === null) accepted += 1;
+    }),
+    { numRuns: 2000 },
+  );
+  assert.ok(accepted > 100, 'public ones too');
+});
+
+test('no address of any range that is not unicast is dialled, whatever its host bits', () => {
+  const withHostBits = (net: ipaddr.IPv4 | ipaddr.IPv6, bits: number) =>
+    fc
+      .uint8Array({ minLength: net.toByteArray().length, maxLength: net.toByteArray().length })
+      .map((random) =>
+        net.toByteArray().map((byte, i) => {
+          const free = Math.min(8, Math.max(0, (i + 1) * 8 - bits));
+          const mask = (1 << free) - 1;
+          return (byte & ~mask) | (random[i]! & mask);
+        }),
+      )
+      .map((bytes) => ipaddr.fromByteArray(bytes).toString());
+  const tables = [ipaddr.IPv4.prototype, ipaddr.IPv6.prototype] as unknown as {
+    SpecialRanges: Record<
+      string,
+      [ipaddr.IPv4 | ipaddr.IPv6, number] | [ipaddr.IPv4 | ipaddr.IPv6, number][]
+    >;
+  }[];
+  let ranges = 0;
+  for (const { SpecialRanges } of tables) {
+    for (const [name, listed] of Object.entries(SpecialRanges)) {
+      // IPv4-mapped addresses are judged as what they hold.
+      if (name === 'ipv4Mapped') continue;
+      for (const [net, bits] of (Array.isArray(listed[0]) ? listed : [listed]) as [ipaddr.IPv4, number][]) {
+        ranges += 1;
+        fc.assert(
+          fc.property(withHostBits(net, bits), (ip) => {
+            assert.notEqual(blockedAddress(ip, 'public-https'), null, `${ip} of ${name}`);
+          }),
+          { numRuns: 50 },
+        );
+      }
+    }
+  }
+  assert.ok(ranges > 30, `${ranges} ranges`);
 });
 
 test('whatever the text, a URL is either refused with a message that names url or leads to a host', () => {

@@ -143,6 +143,37 @@ describe('what follows an attempt', () => {
   });
 });
 
+test('whatever a receiver answers, its schedule ends after as many retries as it has, each later than the one before', () => {
+  const failed = fc.record({
+    outcome: fc.constantFrom(
+      ...ATTEMPT_OUTCOMES.filter((outcome) => outcome !== 'success' && outcome !== 'stale_connection'),
+    ),
+    httpStatus: fc.constantFrom(null, 200, 301, 404, 429, 500, 503),
+    retryAfter: fc.option(fc.oneof(fc.string(), fc.integer().map(String))),
+    random: fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
+    takesMs: fc.integer({ min: 1, max: 30_000 }),
+  });
+  const schedule = fc.array(fc.integer({ min: 1, max: 48 * 3_600_000 }), { maxLength: 9 });
+  fc.assert(
+    fc.property(schedule, fc.array(failed, { minLength: 11, maxLength: 11 }), (scheduleMs, attempts) => {
+      let now = NOW;
+      let failures = 0;
+      for (const { random, takesMs, ...result } of attempts) {
+        now += takesMs;
+        const { next } = decide(input(result, { scheduleMs, failures, random, now }));
+        if (next.status === 'dead') break;
+        assert.ok(next.status === 'pending');
+        assert.ok(next.dueAt >= now, 'never in the past');
+        const longest = Math.max(MAX_RETRY_AFTER_MS, Math.ceil((scheduleMs[failures] ?? 0) * 1.1));
+        assert.ok(next.dueAt <= now + longest);
+        now = next.dueAt;
+        failures += 1;
+      }
+      assert.equal(failures, scheduleMs.length);
+    }),
+  );
+});
+
 describe('retry-after', () => {
   const inAMinute = new Date(NOW + 60_000).toUTCString();
   const aMinuteAgo = new Date(NOW - 60_000).toUTCString();

@@ -193,6 +193,52 @@ test('property: what parseJson accepts as data is sealed as it was meant and sur
   );
 });
 
+test('property: whatever value an application hands over is sealed exactly or refused', () => {
+  const anything = fc.dictionary(
+    fc.string(),
+    fc.anything({
+      withBigInt: true,
+      withDate: true,
+      withMap: true,
+      withSparseArray: true,
+      withNullPrototype: true,
+    }),
+  );
+  const numbers = fc.dictionary(
+    fc.string(),
+    fc.oneof(fc.double(), fc.float(), fc.maxSafeInteger(), fc.bigInt()),
+  );
+  let sealed = 0;
+  fc.assert(
+    fc.property(fc.oneof(anything, numbers), (data) => {
+      let body: string;
+      try {
+        ({ body } = seal({ data: data as JsonObject, event_id: 'x' }));
+      } catch (error) {
+        assert.ok(error instanceof PosthornError && error.kind === 'invalid_parameter', String(error));
+        assert.equal(error.field, 'data');
+        return;
+      }
+      sealed += 1;
+      assert.equal(JSON.stringify(JSON.parse(body)), body);
+      // From 1e21 on JavaScript writes integers as the approximations that they are.
+      const each = (value: unknown): void => {
+        if (typeof value === 'number') {
+          assert.ok(
+            Number.isFinite(value) &&
+              (!Number.isInteger(value) || Math.abs(value) <= 2 ** 53 || Math.abs(value) >= 1e21),
+            body,
+          );
+        }
+        if (typeof value === 'object' && value !== null) Object.values(value).forEach(each);
+      };
+      each(JSON.parse(body));
+    }),
+    { numRuns: 1_000 },
+  );
+  assert.ok(sealed > 100, `${sealed} were sealed`);
+});
+
 function reversedKeys(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(reversedKeys);
   if (typeof value !== 'object' || value === null) return value;

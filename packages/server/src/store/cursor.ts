@@ -21,8 +21,10 @@ export function decodeCursor(
     parts = null;
   }
   const key = Array.isArray(parts) && parts[0] === list ? parts.slice(1) : null;
+  // Whole numbers and texts that both engines can hold: no list has given out another.
   const fits = (part: unknown, i: number) =>
-    typeof part === types[i] && (typeof part !== 'number' || Number.isSafeInteger(part));
+    typeof part === types[i] &&
+    (typeof part === 'number' ? Number.isSafeInteger(part) : !String(part).includes('\0'));
   if (key === null || key.length !== types.length || !key.every(fits)) {
     throw invalid(
       'cursor',
