@@ -38,7 +38,9 @@ export class Publishers {
   }
 
   async #publishInTurn(): Promise<void> {
-    while (this.published < this.#events) {
+    // A machine that can't hold the rate makes fewer events, not a longer run.
+    const endsAt = this.#startedAt + (this.#events * 1000) / this.#perSecond;
+    while (this.published < this.#events && preciseNow() < endsAt) {
       const event = this.published++;
       // Against the plan, not the last event: what an outage held up is caught up with after it.
       const waitMs = this.#startedAt + (event * 1000) / this.#perSecond - preciseNow();
