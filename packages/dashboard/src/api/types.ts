@@ -50,6 +50,12 @@ export interface Endpoint {
 
 export interface EndpointHealth {
   endpoint_id: string;
+  /** `probing`: one attempt at a time with growing pauses, until one succeeds; what else is due waits. */
+  state: 'healthy' | 'failing' | 'probing' | 'disabled';
+  next_probe_at: number | null;
+  disabled_at: number | null;
+  /** The time in which it may have missed events; until null while it is disabled. */
+  missed: { since: number; until: number | null } | null;
   failing_since: number | null;
   consecutive_failures: number;
   last_success_at: number | null;

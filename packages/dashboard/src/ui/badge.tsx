@@ -45,6 +45,7 @@ const STATUS_TONES: Record<string, Tone> = {
   running: 'info',
   retrying: 'warn',
   failing: 'bad',
+  probing: 'bad',
   dead: 'bad',
   suspended: 'bad',
   revoked: 'bad',

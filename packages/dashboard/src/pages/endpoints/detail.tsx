@@ -19,6 +19,7 @@ import { useEndpoint, useEndpointHealth } from './queries.ts';
 import { RotateDialog } from './rotate.tsx';
 import { SendTestDialog } from './send-test.tsx';
 import { EndpointState } from './status.tsx';
+import { EndpointTrouble } from './trouble.tsx';
 import { VerifyGuide } from './verify-guide.tsx';
 
 export default function EndpointPage() {
@@ -100,6 +101,11 @@ function EndpointDetail({ endpoint }: { endpoint: Endpoint }) {
       >
         {endpoint.description}
       </PageHeader>
+      <EndpointTrouble
+        endpoint={endpoint}
+        health={health.data?.endpoints.find((entry) => entry.endpoint_id === endpointId)}
+        onEnable={() => setDialog('status')}
+      />
       <Tabs
         label="Endpoint"
         value={tab}

@@ -26,7 +26,7 @@ export function EndpointState({
   if (health === undefined || health.failing_since === null) return <StatusBadge status="enabled" />;
   return (
     <span className="inline-flex flex-wrap items-center gap-x-2 gap-y-1">
-      <StatusBadge status="failing" />
+      <StatusBadge status={health.state === 'probing' ? 'probing' : 'failing'} />
       <FailingFor since={health.failing_since} />
     </span>
   );
