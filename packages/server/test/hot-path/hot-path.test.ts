@@ -95,11 +95,17 @@ async function measure(
   });
   const sums = { publish: {} as Counts, deliver: {} as Counts, both: {} as Counts };
   let before = await all();
+  let told = 0;
   const add = async (stage: 'publish' | 'deliver'): Promise<void> => {
     const now = await all();
+    // V8 collects a process that has had little to do for long: then nothing can be told of this wave.
+    const isTold = now.collections === before.collections;
     for (const sum of [sums[stage], sums.both]) {
-      for (const [of, value] of Object.entries(now)) sum[of] = (sum[of] ?? 0) + value - (before[of] ?? 0);
+      for (const [of, value] of Object.entries(now)) {
+        if (of !== 'heapBytes' || isTold) sum[of] = (sum[of] ?? 0) + value - (before[of] ?? 0);
+      }
     }
+    if (isTold) told += 1;
     before = now;
   };
   for (let wave = 0; wave < WAVES; wave += 1) {
@@ -108,7 +114,8 @@ async function measure(
     await service.deliverWave();
     await add('deliver');
   }
-  assert.equal(sums.both.collections, 0, 'nothing was collected, so what is in use tells what was allocated');
+  assert.ok(told > WAVES, `allocations could be told of ${told} of ${2 * WAVES} parts of waves`);
+  sums.both.heapBytes = ((sums.both.heapBytes ?? Number.NaN) / told) * 2 * WAVES;
   const withSeconds = ({ seconds = 0, ...counts }: Counts) => ({ seconds, counts });
   return {
     publish: withSeconds(sums.publish),
