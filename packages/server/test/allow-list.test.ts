@@ -103,6 +103,14 @@ describe('an opened name', () => {
   }
 });
 
+test('a name below which a metadata service stands does not open that service', () => {
+  const allow = AllowList.of(['*.internal', '*.goog']);
+  for (const name of ['metadata.google.internal', 'metadata.google.internal.', 'metadata.goog']) {
+    assert.equal(allow.hasHost(name), false, name);
+    assert.notEqual(blockedAddress('10.1.2.3', policy, allow, name), null);
+  }
+});
+
 test('metadata services are refused by name under development too', () => {
   for (const url of [
     'http://metadata.google.internal/',
