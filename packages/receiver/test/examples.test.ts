@@ -19,7 +19,7 @@ import {
 } from './support/real-posthorn.ts';
 import { assertRefused } from './support/tampering.ts';
 
-const TOGETHER = { timeout: 180_000, concurrency: 2 };
+const TOGETHER = { timeout: 400_000, concurrency: 2 };
 /** Two minutes in all, for frameworks that start slowly on a loaded machine. */
 const RETRY_SCHEDULE = [...Array<string>(10).fill('200ms'), ...Array<string>(40).fill('3s')];
 

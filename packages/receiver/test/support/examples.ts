@@ -144,6 +144,9 @@ export async function startExample(
     },
     stdio: ['ignore', 'pipe', 'pipe', ...(port === null ? (['ipc'] as const) : [])],
   });
+  // Not left behind by a test that fails: Next.js starts no second server in a folder.
+  const kill = (): void => void child.kill('SIGKILL');
+  process.once('exit', kill);
   const handled: string[] = [];
   const output: string[] = [];
   let changed = (): void => {};
@@ -178,6 +181,7 @@ export async function startExample(
     async stop() {
       child.kill('SIGTERM');
       await closed;
+      process.off('exit', kill);
     },
   };
 }
@@ -188,7 +192,7 @@ function compiledNest(folder: string): string {
   if (existsSync(out)) return out;
   const { status, stdout } = spawnSync(
     process.execPath,
-    [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', EXAMPLES, '--outDir', out],
+    [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', EXAMPLES, '--noCheck', '--outDir', out],
     { encoding: 'utf8' },
   );
   if (status !== 0) throw new Error(stdout);
