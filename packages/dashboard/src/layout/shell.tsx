@@ -1,5 +1,5 @@
 /** The frame of every page inside: navigation, account in view, who is signed in. Without a session it leads to sign-in. */
-import { Link, Navigate, Outlet, useLocation } from '@tanstack/react-router';
+import { Link, Outlet, useLocation, useRouter } from '@tanstack/react-router';
 import { Suspense, useEffect, useState } from 'react';
 
 import type { SessionInfo } from '../api/types.ts';
@@ -15,7 +15,6 @@ import { PageLoading } from './states.tsx';
 
 export function Shell() {
   const session = useSessionQuery();
-  const location = useLocation();
   if (session.isPending) return <ShellLoading />;
   if (session.isError) {
     return (
@@ -29,15 +28,24 @@ export function Shell() {
       </main>
     );
   }
-  if (session.data === null) {
-    const next = location.href === '/' ? {} : { next: location.href };
-    return <Navigate to="/sign-in" search={next} replace />;
-  }
+  if (session.data === null) return <ToSignIn />;
   return (
     <SessionProvider session={session.data}>
       <Frame session={session.data} />
     </SessionProvider>
   );
+}
+
+/** Leads to the door and notes where one wanted to go. */
+function ToSignIn() {
+  const router = useRouter();
+  useEffect(() => {
+    // Once: while the door is loaded this still stands here, and the address is the door's already.
+    const { href, pathname } = router.state.location;
+    if (pathname === '/sign-in') return;
+    void router.navigate({ to: '/sign-in', search: href === '/' ? {} : { next: href }, replace: true });
+  }, [router]);
+  return <ShellLoading />;
 }
 
 /** The frame's shape, so that nothing jumps when it is known who is there. */
