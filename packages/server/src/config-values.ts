@@ -185,6 +185,45 @@ export function parseRetrySchedule(text: string): number[] {
   });
 }
 
+/**
+ * The waits before probes of an endpoint that fails, in milliseconds: `10s,1m,5m`.
+ *
+ * @throws {ValueError}
+ */
+export function parsePauses(text: string): number[] {
+  const steps = text.split(',').map((step) => step.trim());
+  if (steps.length > MAX_RETRIES) {
+    throw new ValueError(`has ${steps.length} pauses; at most ${MAX_RETRIES} are possible`);
+  }
+  return steps.reduce<number[]>((pausesMs, step, index) => {
+    const before = pausesMs.at(-1) ?? 0;
+    let pauseMs: number;
+    try {
+      pauseMs = parseDurationMs(step, { minMs: 1_000, maxMs: 86_400_000 });
+    } catch (error) {
+      if (!(error instanceof ValueError)) throw error;
+      throw new ValueError(`pause ${index + 1}: ${error.message}`);
+    }
+    if (pauseMs < before) {
+      throw new ValueError(`pause ${index + 1} (${step}) is shorter than the one before; they may only grow`);
+    }
+    return [...pausesMs, pauseMs];
+  }, []);
+}
+
+/**
+ * An account's name; null for `off`.
+ *
+ * @throws {ValueError}
+ */
+export function parseUsername(text: string): string | null {
+  if (text === 'off') return null;
+  if (!/^[A-Za-z0-9._@+-]{1,64}$/.test(text) || text === '.' || text === '..') {
+    throw new ValueError('must be the name of an account (1 to 64 of letters, digits and . _ - @ +), or off');
+  }
+  return text;
+}
+
 /** The way back of {@link parseRetrySchedule}, names spelled out. */
 export function formatRetrySchedule(delaysMs: readonly number[]): string {
   return delaysMs.length === 0 ? 'off' : delaysMs.map(formatDuration).join(',');

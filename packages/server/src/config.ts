@@ -26,10 +26,12 @@ import {
   parseInteger,
   parseListen,
   parseOperatorKey,
+  parsePauses,
   parsePublicUrl,
   parseRatePerMinute,
   parseRetrySchedule,
   parseTrustProxy,
+  parseUsername,
   type TrustProxy,
   ValueError,
 } from './config-values.ts';
@@ -66,6 +68,14 @@ export interface Config {
   /** The wait before each retry; empty: no retries. */
   retryScheduleMs: number[];
   timeoutMs: number;
+  /** Failures in a row from which on an endpoint is probed. */
+  probeAfter: number;
+  /** The wait before each probe; the last one holds for all further. */
+  probePausesMs: number[];
+  /** Null: an endpoint that fails is never disabled. */
+  disableAfterMs: number | null;
+  /** The account whose endpoints hear of the endpoints of all accounts; null: none. */
+  operationsUsername: string | null;
   retentionMs: number;
   /** What the history may take on disk; null: any amount. */
   maxHistoryBytes: number | null;
@@ -231,6 +241,46 @@ export const SETTINGS: readonly AnySetting[] = [
     secret: false,
     parse: (text) => parseDurationMs(text, { minMs: 100, maxMs: 30_000 }),
     format: formatDuration,
+  },
+  {
+    field: 'probeAfter',
+    name: 'probe_after',
+    default: '10',
+    description:
+      'failed attempts in a row after which an endpoint gets one probe at a time, until one succeeds (1 to 1000000)',
+    secret: false,
+    parse: (text) => parseInteger(text, { min: 1, max: 1_000_000 }),
+    format: String,
+  },
+  {
+    field: 'probePausesMs',
+    name: 'probe_pauses',
+    default: '10s,30s,1m,2m,5m',
+    description:
+      'waits before each probe, the last one for all further (up to 50, each 1s to 1d, none shorter than before)',
+    secret: false,
+    parse: parsePauses,
+    format: (pausesMs) => pausesMs.map(formatDuration).join(','),
+  },
+  {
+    field: 'disableAfterMs',
+    name: 'disable_after',
+    default: '5d',
+    description: 'how long an endpoint may fail without a success before it is disabled (1m to 365d), or off',
+    secret: false,
+    parse: (text) =>
+      text === 'off' ? null : parseDurationMs(text, { minMs: 60_000, maxMs: 365 * 24 * HOUR_MS }),
+    format: (ms) => (ms === null ? 'off' : formatDuration(ms)),
+  },
+  {
+    field: 'operationsUsername',
+    name: 'operations_account',
+    default: 'off',
+    description:
+      'the account whose endpoints are told of the endpoints and dead deliveries of all accounts, where they subscribe to it; or off',
+    secret: false,
+    parse: parseUsername,
+    format: (username) => username ?? 'off',
   },
   {
     field: 'retentionMs',

@@ -42,6 +42,13 @@ export interface PosthornOptions {
   retrySchedule?: string | readonly string[];
   /** `5s` */
   timeout?: string;
+  probeAfter?: number;
+  /** `10s,30s,1m,2m,5m`, or a list of them. */
+  probePauses?: string | readonly string[];
+  /** `5d` or `off`. */
+  disableAfter?: string;
+  /** An account's name, or `off`. */
+  operationsAccount?: string;
   /** `30d` */
   retention?: string;
   /** `20GiB`, bytes, or `off`. */

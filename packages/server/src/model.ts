@@ -106,6 +106,44 @@ export interface Endpoint {
   createdAt: number;
 }
 
+/** When an endpoint may have missed events, unix ms. */
+export interface MissedTime {
+  since: number;
+  /** Null while it goes on. */
+  until: number | null;
+}
+
+/** `failing`: its last attempts failed, it is still served; `probing`: only probes go, until one succeeds. */
+export const ENDPOINT_STATES = ['healthy', 'failing', 'probing', 'disabled'] as const;
+export type EndpointState = (typeof ENDPOINT_STATES)[number];
+
+/** How an endpoint is. */
+export interface EndpointHealth {
+  endpointId: string;
+  state: EndpointState;
+  /** When the first attempt failed after the last success; null while it doesn't fail. */
+  failingSince: number | null;
+  /** Over all its deliveries. */
+  consecutiveFailures: number;
+  /** When the next probe may go at the earliest; null unless it is probed. */
+  nextProbeAt: number | null;
+  /** Null: none in the time for which history is kept. */
+  lastSuccessAt: number | null;
+  /** Since its last success; null without one. */
+  lastFailure: {
+    at: number;
+    outcome: AttemptOutcome;
+    httpStatus: number | null;
+    error: string | null;
+  } | null;
+  /** Why the service disabled it. */
+  disabledReason: string | null;
+  /** Null while it is enabled. */
+  disabledAt: number | null;
+  /** As it failed and was disabled; null when a replay was begun that makes up for it. */
+  missed: MissedTime | null;
+}
+
 /** What an update may set. Absent: unchanged; null: back to the default. */
 export interface EndpointChanges {
   url?: string;

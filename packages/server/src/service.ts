@@ -12,7 +12,7 @@ import { packageVersion } from './cli/version.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { type Config, encryptionKeyFile, variableName } from './config.ts';
 import { formatDatabaseUrl } from './config-database.ts';
-import { formatListen } from './config-values.ts';
+import { formatDuration, formatListen } from './config-values.ts';
 import { AllowList } from './delivery/allow-list.ts';
 import { type AttemptReport, Dispatcher } from './delivery/dispatcher.ts';
 import { Janitor } from './delivery/janitor.ts';
@@ -25,7 +25,7 @@ import type { SealedEvent } from './model.ts';
 import { Publisher } from './publish.ts';
 import { endpointHeadersContext, endpointSecretContext, hashApiKey } from './secrets.ts';
 import type { Notice } from './store/postgres/index.ts';
-import type { PublishResult, Store } from './store/store.ts';
+import type { CircuitPolicy, EndpointTurn, PublishResult, Store } from './store/store.ts';
 import { createTelemetry } from './telemetry.ts';
 import { createTracing, type Tracing } from './tracing.ts';
 
@@ -250,6 +250,7 @@ async function wire(
   const telemetry = createTelemetry(
     {
       queueDepth: () => store.queueDepth(),
+      endpointStates: () => store.countEndpointStates(),
       ping: () => store.ping(),
       dispatcherDepth: () => dispatcher.depth,
       connections: () => requester.connections,
@@ -273,12 +274,17 @@ async function wire(
       inFlightLimit: config.inFlightLimit,
       sharedStore: isShared,
       sendsTraceparent: config.sendsTraceparent,
+      circuit: circuitPolicy(config),
     },
     tracing,
     onAttempt: (report) => {
       telemetry.onAttempt(report);
       logAttempt(logger, report);
       onAttempt?.(report);
+    },
+    onEndpointTurn: (turn) => {
+      telemetry.onEndpointTurn(turn);
+      logEndpointTurn(logger, turn);
     },
     onStoreCall: (call) => telemetry.onStoreCall(call),
     onLeasesExpired: (count) => telemetry.onLeasesExpired(count),
@@ -461,6 +467,24 @@ function memoryOfContainer(): number | null {
 async function keepMaxBody(store: Store, maxBodyBytes: number): Promise<void> {
   const value = String(maxBodyBytes);
   if ((await store.getMeta(MAX_BODY_META)) !== value) await store.setMeta(MAX_BODY_META, value);
+}
+
+function circuitPolicy(config: Config): CircuitPolicy {
+  const { disableAfterMs } = config;
+  return {
+    probeAfter: config.probeAfter,
+    pausesMs: config.probePausesMs,
+    disableAfterMs,
+    disableReason: `no attempt has succeeded for ${disableAfterMs === null ? 'long' : formatDuration(disableAfterMs)}`,
+    operationsUsername: config.operationsUsername,
+  };
+}
+
+/** What happens to an endpoint is for its owner to mend; that it is disabled, for the operator to know. */
+function logEndpointTurn(logger: Logger, { username, endpointId, to, reason }: EndpointTurn): void {
+  const line = { username, endpoint_id: endpointId, to, reason };
+  if (to === 'open') logger.info(line, 'endpoint');
+  else logger.warn(line, 'endpoint');
 }
 
 /** One line for each attempt, with what finds it again and without what was sent. */

@@ -9,11 +9,12 @@ import type { AttemptReport, StoreCall } from './delivery/dispatcher.ts';
 import { type Counter, type Histogram, METRICS_CONTENT_TYPE, Registry } from './metrics.ts';
 import { ATTEMPT_OUTCOMES } from './model.ts';
 import type { BatchInfo } from './publish.ts';
-import type { QueueDepth } from './store/store.ts';
+import type { EndpointStateCounts, EndpointTurn, QueueDepth } from './store/store.ts';
 
 /** What is asked at the moment somebody reads the metrics. */
 export interface TelemetrySources {
   queueDepth(): Promise<QueueDepth>;
+  endpointStates(): Promise<EndpointStateCounts>;
   /** Resolves when the store can commit now. */
   ping(): Promise<void>;
   /** Of the dispatcher of this process. */
@@ -33,6 +34,7 @@ export interface Telemetry {
   onBatch(info: BatchInfo): void;
   onStoreCall(call: StoreCall): void;
   onLeasesExpired(count: number): void;
+  onEndpointTurn(turn: EndpointTurn): void;
   onRequestDone(outcome: RequestOutcome): void;
   readonly contentType: string;
   /** The text that `GET /metrics` answers. Without the queue's depth while the store can't be read. */
@@ -52,6 +54,7 @@ const STORE_TIMEOUT_MS = 2_000;
 /** The states that an attempt brings its delivery to for good. */
 const END_STATES = ['delivered', 'dead', 'cancelled'] as const;
 const LEASE_SOURCES = ['publish', 'claim', 'settle'] as const;
+const ENDPOINT_TURNS = ['probing', 'open', 'disabled'] as const;
 const STORE_OPERATIONS = ['publish', 'claim', 'settle', 'release'] as const;
 
 /** Makes a registry of its own, so that two services in one process don't share their counts. */
@@ -113,6 +116,13 @@ export function createTelemetry(
     'Leases lost: stale, another owned the delivery when the attempt was written; expired, too little was left to begin.',
     'reason',
     ['stale', 'expired'],
+  );
+
+  const endpointTurns = countersBy(
+    'posthorn_endpoint_turns_total',
+    'Endpoints that attempts of this process turned: to probes only, to an open lane again, to disabled.',
+    'state',
+    ENDPOINT_TURNS,
   );
 
   // ------------------------------------------------------------ the store's calls
@@ -200,6 +210,10 @@ export function createTelemetry(
       'How long the oldest due delivery has waited, over all nodes.',
     )
     .with({});
+  const endpoints = registry.gauges(
+    'posthorn_endpoints',
+    'Endpoints that are not well, of all accounts: failing, probing (one attempt at a time), disabled by the service.',
+  );
   const storeUp = registry
     .gauges('posthorn_store_up', '1 when the database could commit at this reading, else 0.')
     .with({});
@@ -253,6 +267,16 @@ export function createTelemetry(
     }
   }
 
+  async function readEndpoints(): Promise<void> {
+    try {
+      const counts = await inTime(sources.endpointStates());
+      for (const state of ['failing', 'probing', 'disabled'] as const)
+        endpoints.with({ state }).set(counts[state]);
+    } catch {
+      endpoints.clear();
+    }
+  }
+
   async function readStore(): Promise<void> {
     const isUp = await inTime(sources.ping()).then(
       () => true,
@@ -291,6 +315,7 @@ export function createTelemetry(
       }
     },
     onLeasesExpired: (count) => leasesLost.expired.inc(count),
+    onEndpointTurn: ({ to }) => endpointTurns[to].inc(),
     onRequestDone({ method, route, httpStatus, durationMs }) {
       const { duration, byStatus } = seriesOf(method, route);
       let answered = byStatus.get(httpStatus);
@@ -303,7 +328,7 @@ export function createTelemetry(
     },
     contentType: METRICS_CONTENT_TYPE,
     async render() {
-      await Promise.all([readQueue(), readStore()]);
+      await Promise.all([readQueue(), readEndpoints(), readStore()]);
       const { inFlight, ready, settling } = sources.dispatcherDepth();
       dispatcher.with({ state: 'in_flight' }).set(inFlight);
       dispatcher.with({ state: 'ready' }).set(ready);

@@ -4,6 +4,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
 import {
   BUILT_IN_TYPES,
+  OPERATIONAL_TYPES,
   Catalogue,
   checkTypeName,
   type EventTypeInput,
@@ -153,6 +154,28 @@ describe('the built-in types', () => {
     assert.ok(BUILT_IN_TYPES.every((type) => type.builtIn && !type.deprecated));
   });
 
+  test('beside them are the operational ones: subscribed to, but not listed with the names, and published by nobody', async () => {
+    for (const { name, category, schema, example } of OPERATIONAL_TYPES) {
+      assert.ok(catalogue.has(name));
+      assert.ok(!catalogue.names().includes(name));
+      const strict = new Ajv2020({ strict: true, allowUnionTypes: true });
+      addFormats.default(strict);
+      const fits = strict.compile(schema);
+      assert.ok(fits(example), JSON.stringify(fits.errors));
+      assert.deepEqual(catalogue.list(category).length, OPERATIONAL_TYPES.length);
+      await assertRefused(
+        () => catalogue.validateData(name, example),
+        'event',
+        /is sent by Posthorn alone, and can't be published/,
+      );
+      await assertRefused(
+        () => catalogue.put({ name, category: 'shop', description: 'mine' }),
+        'category',
+        /built-in/,
+      );
+    }
+  });
+
   for (const type of BUILT_IN_TYPES) {
     test(`${type.name}: its schema is strict 2020-12, requires the contract's fields and fits its example`, () => {
       const strict = new Ajv2020({ strict: true, allErrors: true });
@@ -279,7 +302,10 @@ describe("an operator's own type", () => {
       catalogue.list('shop').map((type) => type.name),
       ['order.paid', 'order.lost'],
     );
-    assert.equal(catalogue.list().length, 24);
+    assert.deepEqual(
+      catalogue.list().map(({ name }) => name),
+      [...catalogue.names(), ...OPERATIONAL_TYPES.map(({ name }) => name)],
+    );
     assert.deepEqual(catalogue.list('nothing'), []);
     catalogue.validateData('order.paid', { order: 1 });
     await assertRefused(

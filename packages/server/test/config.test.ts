@@ -175,6 +175,47 @@ const TABLE: {
       [`${ENCRYPTION_KEY},`, /number 2 must be base64 of exactly 32 bytes/],
     ],
   },
+  probeAfter: {
+    env: 'POSTHORN_PROBE_AFTER',
+    fallback: 10,
+    good: [['1', 1]],
+    bad: [['0', /whole number between 1 and 1000000/]],
+  },
+  probePausesMs: {
+    env: 'POSTHORN_PROBE_PAUSES',
+    fallback: [10_000, 30_000, 60_000, 120_000, 300_000],
+    good: [
+      ['1m', [60_000]],
+      ['5s, 5s, 1h', [5_000, 5_000, 3_600_000]],
+    ],
+    bad: [
+      ['1m,30s', /pause 2 \(30s\) is shorter than the one before; they may only grow/],
+      ['soon', /pause 1: "soon" is not a duration/],
+      ['100ms', /pause 1: .*between 1s and 1d/],
+      [Array.from({ length: 51 }, () => '1m').join(','), /has 51 pauses; at most 50 are possible/],
+    ],
+  },
+  disableAfterMs: {
+    env: 'POSTHORN_DISABLE_AFTER',
+    fallback: 5 * 86_400_000,
+    good: [
+      ['off', null],
+      ['12h', 12 * 3_600_000],
+    ],
+    bad: [['30s', /between 1m and 365d/]],
+  },
+  operationsUsername: {
+    env: 'POSTHORN_OPERATIONS_ACCOUNT',
+    fallback: null,
+    good: [
+      ['off', null],
+      ['on-call@example.com', 'on-call@example.com'],
+    ],
+    bad: [
+      ['on call', /must be the name of an account .*, or off/],
+      ['..', /must be the name of an account/],
+    ],
+  },
   endpointPolicy: {
     env: 'POSTHORN_ENDPOINT_POLICY',
     fallback: 'public-https',

@@ -117,6 +117,10 @@ type OptionName =
   | 'egressProxy'
   | 'retrySchedule'
   | 'timeout'
+  | 'probeAfter'
+  | 'probePauses'
+  | 'disableAfter'
+  | 'operationsAccount'
   | 'retention'
   | 'maxHistory'
   | 'auditRetention'
@@ -146,6 +150,10 @@ export const optionNames: Record<OptionName, true> & Record<Exclude<keyof Postho
     egressProxy: true,
     retrySchedule: true,
     timeout: true,
+    probeAfter: true,
+    probePauses: true,
+    disableAfter: true,
+    operationsAccount: true,
     retention: true,
     maxHistory: true,
     auditRetention: true,

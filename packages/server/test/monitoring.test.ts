@@ -41,6 +41,9 @@ const WELL: Record<string, string> = {
   'posthorn_store_failures_total{operation="publish"}': '0x60 1x60',
   'posthorn_event_loop_delay_seconds{percentile="99"}': '0.01x120',
   'posthorn_leases_lost_total{reason="stale"}': '0x120',
+  'posthorn_endpoint_turns_total{state="probing"}': '0x30 1x90',
+  'posthorn_endpoint_turns_total{state="open"}': '0x40 1x80',
+  'posthorn_endpoint_turns_total{state="disabled"}': '0x120',
 };
 /** By alert: what is otherwise then. */
 const TROUBLE: Record<string, Record<string, string>> = {
@@ -51,6 +54,8 @@ const TROUBLE: Record<string, Record<string, string>> = {
   PosthornStoreFailing: { 'posthorn_store_failures_total{operation="publish"}': '0x100 0+2x20' },
   PosthornDeadDeliveries: { 'posthorn_deliveries_ended_total{status="dead"}': '0x100 1x20' },
   PosthornAttemptErrors: { 'posthorn_attempts_total{outcome="timeout"}': '0+300x120' },
+  PosthornEndpointsProbing: { 'posthorn_endpoint_turns_total{state="probing"}': '0x100 0+5x20' },
+  PosthornEndpointsDisabled: { 'posthorn_endpoint_turns_total{state="disabled"}': '0x100 1x20' },
   PosthornApiErrors: { 'posthorn_http_requests_total{status="503"}': '0+30x120' },
   PosthornEventLoopBusy: { 'posthorn_event_loop_delay_seconds{percentile="99"}': '0.01x100 0.2x20' },
   PosthornLeasesLost: { 'posthorn_leases_lost_total{reason="stale"}': '0x80 0+1x40' },
@@ -220,7 +225,7 @@ describe('the metrics of a running service', () => {
       assert.doesNotMatch(name, /_(ms|millis|milliseconds|minutes|kib|mib|percent)(_|$)/, 'base units');
       assert.match(
         name,
-        /_(total|seconds|bytes|events|attempts|deliveries|connections|info|up)$/,
+        /_(total|seconds|bytes|events|attempts|deliveries|endpoints|connections|info|up)$/,
         `${name} ends in what it counts`,
       );
     }

@@ -28,6 +28,7 @@ import { accountTests } from './store-suite/accounts.ts';
 import { auditTests } from './store-suite/audit.ts';
 import { BenchPool, storeTest } from './store-suite/bench.ts';
 import { catalogueTests } from './store-suite/catalogue.ts';
+import { circuitTests } from './store-suite/circuits.ts';
 import { claimingTests } from './store-suite/claiming.ts';
 import { durabilityTests } from './store-suite/durability.ts';
 import { encryptionKeyTests, sharedEncryptionKeyTests } from './store-suite/encryption-keys.ts';
@@ -64,6 +65,7 @@ export function storeSuite(engine: StoreEngine): void {
     claimingTests(test);
     settlingTests(test);
     retryingTests(test);
+    circuitTests(test);
     replayTests(test);
     lookingTests(test);
     statsTests(test);

@@ -13,6 +13,7 @@ function create(sources: Partial<TelemetrySources> = {}): Telemetry {
   telemetry = createTelemetry(
     {
       queueDepth: () => Promise.resolve({ scheduled: 5, due: 3, leased: 2, oldestDueMs: 1_500 }),
+      endpointStates: () => Promise.resolve({ failing: 4, probing: 2, disabled: 1 }),
       ping: () => Promise.resolve(),
       dispatcherDepth: () => ({ inFlight: 1, ready: 2, settling: 3 }),
       connections: () => ({ open: 7, idle: 4 }),
@@ -141,7 +142,7 @@ describe('telemetry', () => {
     create({ queueDepth: () => new Promise(() => {}), ping: () => new Promise(() => {}) });
     const timers = clock.timerCount;
     const asked = assertHas('posthorn_store_up 0', 'posthorn_attempts_total{outcome="success"} 0');
-    await clock.whenTimers(timers + 2);
+    await clock.whenTimers(timers + 3);
     clock.advance(2_000);
     await asked;
   });

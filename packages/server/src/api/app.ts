@@ -22,6 +22,7 @@ import type { ApiDeps } from './deps.ts';
 import { directPublish } from './direct-publish.ts';
 import { mountDocs } from './docs.ts';
 import { encryptionKeyRoutes } from './encryption-keys.ts';
+import { endpointHealthRoutes } from './endpoint-health.ts';
 import { endpointRoutes } from './endpoints.ts';
 import { fromFrameworkError, refusal } from './envelope.ts';
 import { eventLogRoutes } from './event-log.ts';
@@ -65,6 +66,7 @@ export function v2Routes(
     whoamiRoute(deps, '/user/whoami', 'whoami'),
     ...eventTypeRoutes(deps),
     ...endpointRoutes(deps),
+    ...endpointHealthRoutes(deps),
     ...testEventRoutes(deps),
     ...publishRoutes(publish),
     ...deliveryRoutes(deps),

@@ -6,9 +6,11 @@ import { isDeepStrictEqual } from 'node:util';
 import { type Clock, systemClock } from '../clock.ts';
 import { invalid, notFound } from '../errors.ts';
 import type { EventType, JsonObject } from '../model.ts';
+import { isOperational } from '../store/operational.ts';
 import type { Store } from '../store/store.ts';
 import { BUILT_IN_TYPES } from './built-in.ts';
 import { checkTypeName } from './names.ts';
+import { OPERATIONAL_TYPES } from './operational.ts';
 import { checkSize, compileSchema, type DataCheck } from './schema.ts';
 
 const LONGEST_CATEGORY = 64;
@@ -50,7 +52,6 @@ type TypeStore = Pick<Store, 'listEventTypes' | 'putEventType' | 'deleteEventTyp
  */
 export class Catalogue {
   readonly #store: TypeStore;
-  /** In the order of {@link Catalogue.names}. */
   #entries: Map<string, Entry>;
   /** Counts the writes of this node, so that a read begun before one can't undo it here. */
   #writes = 0;
@@ -63,7 +64,9 @@ export class Catalogue {
   constructor(store: TypeStore, clock: Pick<Clock, 'monotonic'> = systemClock) {
     this.#store = store;
     this.#clock = clock;
-    this.#entries = new Map(BUILT_IN_TYPES.map((type) => [type.name, { type, check: null }]));
+    this.#entries = new Map(
+      [...BUILT_IN_TYPES, ...OPERATIONAL_TYPES].map((type) => [type.name, { type, check: null }]),
+    );
   }
 
   /** Reads the operator's types. Call it once before the first request. Rejects as the store does. */
@@ -110,14 +113,21 @@ export class Catalogue {
     this.#lookedAt = at;
   }
 
-  /** The 22 built-in names in the wire contract's order, then the operator's own in the order of their making. */
+  /**
+   * The 22 built-in names in the wire contract's order, then the operator's own in the order of their making. Without
+   * those of operational events: whoever subscribes to all of these wants the product's events.
+   */
   names(): string[] {
-    return [...this.#entries.keys()];
+    return [...this.#entries.keys()].filter((name) => !isOperational(name));
   }
 
-  /** All types in the order of {@link Catalogue.names}, or those of one category. */
+  /** All types in the order of {@link Catalogue.names} and then those of operational events, or those of one category. */
   list(category?: string): EventType[] {
-    const types = Array.from(this.#entries.values(), (entry) => entry.type);
+    const all = Array.from(this.#entries.values(), (entry) => entry.type);
+    const types = [
+      ...all.filter(({ name }) => !isOperational(name)),
+      ...all.filter(({ name }) => isOperational(name)),
+    ];
     return category === undefined ? types : types.filter((type) => type.category === category);
   }
 
@@ -179,13 +189,16 @@ export class Catalogue {
   /**
    * Checks an event's `data` against its type's schema; a deprecated type's still counts.
    *
-   * @throws PosthornError `invalid_parameter` of field `event` for an unknown type, of field `data` with the JSON pointer
-   * when it doesn't fit.
+   * @throws PosthornError `invalid_parameter` of field `event` for an unknown type and for one that Posthorn alone sends, of
+   * field `data` with the JSON pointer when it doesn't fit.
    */
   validateData(name: string, data: unknown): void {
     const entry = this.#entries.get(name);
     if (entry === undefined) {
       throw invalid('event', `event ${shortName(name)} is not a known event type: GET /v2/events lists them`);
+    }
+    if (isOperational(name)) {
+      throw invalid('event', `event ${shortName(name)} is sent by Posthorn alone, and can't be published`);
     }
     entry.check ??= compileSchema(entry.type.schema);
     const problem = entry.check(data, 'data');
@@ -195,7 +208,7 @@ export class Catalogue {
   #replaceAll(stored: EventType[]): void {
     const storedByName = new Map(stored.map((type) => [type.name, type]));
     const entries = new Map<string, Entry>();
-    for (const type of BUILT_IN_TYPES) {
+    for (const type of [...BUILT_IN_TYPES, ...OPERATIONAL_TYPES]) {
       const check = this.#entries.get(type.name)?.check ?? null;
       const deprecated = storedByName.get(type.name)?.deprecated ?? false;
       entries.set(type.name, { type: { ...type, deprecated }, check });

@@ -1,6 +1,6 @@
 /** One attempt of one delivery, from its lease to what the store is told. */
 import { type Clock, toSeconds } from '../clock.ts';
-import type { Attempt } from '../model.ts';
+import { type Attempt, isReceiversFailure } from '../model.ts';
 import type { Lease, LeasedEndpoint, Settlement } from '../store/store.ts';
 import type { AttemptTrace, Tracing } from '../tracing.ts';
 import { webhookHeaders } from './headers.ts';
@@ -62,6 +62,7 @@ export async function deliver(
   const trace = context.tracing.attempt(lease);
   let prepared: Prepared | null = null;
   let result: RequestResult;
+  let isOurs = false;
   try {
     prepared = prepare(lease, context, startedAt, trace);
     const { url, timeoutMs } = lease.endpoint;
@@ -83,6 +84,7 @@ export async function deliver(
       throw error;
     }
     context.onError(`delivery ${lease.deliveryId} could not be attempted`, error);
+    isOurs = true;
     result = notSent(prepared !== null, clock.monotonic() - startedMs);
   }
   const attempt = attemptOf(lease, startedAt, prepared?.loggedHeaders ?? {}, result);
@@ -101,6 +103,7 @@ export async function deliver(
     token: lease.token,
     attempt,
     ...decision,
+    ...(!isOurs && isReceiversFailure(result.outcome) ? { endpointFailed: true } : {}),
   };
 }
 

@@ -9,7 +9,9 @@ import { type Clock, idTimeMs } from '../clock.ts';
 import { PosthornError } from '../errors.ts';
 import type { Attempt } from '../model.ts';
 import type {
+  CircuitPolicy,
   Claimed,
+  EndpointTurn,
   Lease,
   LeaseOffer,
   LeaseRef,
@@ -17,6 +19,7 @@ import type {
   Settlement,
   Store,
 } from '../store/store.ts';
+import { jittered } from './circuit.ts';
 import { deliver, type DeliverContext, type Opener } from './deliver.ts';
 import { Lanes } from './lanes.ts';
 import { RecentIds } from './recent-ids.ts';
@@ -76,6 +79,8 @@ export interface DispatcherOptions {
     sharedStore?: boolean;
     /** Attempts at once in all. */
     inFlightLimit: number;
+    /** When an endpoint that keeps failing is probed and given up; absent: never. */
+    circuit?: CircuitPolicy;
     /** How far a retry's delay may stray, as a part of it; default 0.1. */
     retryJitter?: number;
     /** Receivers get a `traceparent` of attempts that belong to a trace; default false. */
@@ -87,6 +92,8 @@ export interface DispatcherOptions {
   tracing?: Tracing;
   /** Told of every attempt once the store has judged its settlement. */
   onAttempt?: (report: AttemptReport) => void;
+  /** Told of each endpoint from which on only probes go, whose lane is open again, or that was disabled. Must not throw. */
+  onEndpointTurn?: (turn: EndpointTurn) => void;
   /** Told of every call that moves leases, when the store has answered it or failed. Must not throw. */
   onStoreCall?: (call: StoreCall) => void;
   /** Told of leases that were given back unattempted because too little of them was left. Must not throw. */
@@ -171,6 +178,7 @@ export class Dispatcher {
   readonly #context: DeliverContext;
   readonly #onAttempt: (report: AttemptReport) => void;
   readonly #onError: (message: string, error: unknown) => void;
+  readonly #onEndpointTurn: (turn: EndpointTurn) => void;
   readonly #onStoreCall: (call: StoreCall) => void;
   readonly #onLeasesExpired: (count: number) => void;
   readonly #lanes: Lanes<Held>;
@@ -214,6 +222,7 @@ export class Dispatcher {
     this.#lanes = new Lanes(settings.laneLimit);
     this.#onAttempt = options.onAttempt ?? (() => {});
     this.#onError = guarded(options.onError ?? (() => {}));
+    this.#onEndpointTurn = options.onEndpointTurn ?? (() => {});
     this.#onStoreCall = options.onStoreCall ?? (() => {});
     this.#onLeasesExpired = options.onLeasesExpired ?? (() => {});
     this.#context = {
@@ -431,12 +440,13 @@ export class Dispatcher {
     // It claims too, so that no claim is due beside it.
     if (offer !== null) this.#nextClaimAt = Number.POSITIVE_INFINITY;
     try {
-      const settled = await this.#store.settle(settlements, offer);
+      const settled = await this.#store.settle(settlements, offer, this.#circuit());
       this.#tellCall('settle', batch.length, askedAtMs, settled);
       this.#settleFailures = 0;
       // Only one that was made alone tells that the refused one is gone.
       if (limit === 1) this.#batchLimit = MAX_SETTLE_BATCH;
       batch.forEach((held, i) => this.#settled(held, settled.results[i] as SettleResult));
+      for (const turn of settled.turns ?? []) this.#turned(turn);
       this.#takeNew(settled.leases, askedAtMs, (change) => change.count > changeCount);
       this.#noteDue(settled);
     } catch (error) {
@@ -448,6 +458,18 @@ export class Dispatcher {
     void this.#flush();
     this.#claimIfDue();
     this.#changed();
+  }
+
+  /** With pauses of its own for each call. */
+  #circuit(): CircuitPolicy | null {
+    const { circuit } = this.#settings;
+    return circuit === undefined ? null : jittered(circuit, this.#context.jitter, this.#clock.random());
+  }
+
+  #turned(turn: EndpointTurn): void {
+    // What hasn't begun waits in the store with the rest, and spends no attempt on a lane known to be dead.
+    if (turn.to !== 'open') this.endpointChanged(turn.endpointId);
+    this.#onEndpointTurn(turn);
   }
 
   #maySettle(): boolean {

@@ -215,6 +215,17 @@ export function changedColumns(changes: EndpointChanges): [column: keyof Endpoin
   return changes.status === undefined ? columns : [...columns, ['disabled_reason', null]];
 }
 
+/** Changes after which an endpoint's failures of before tell nothing of it. */
+export function beginsAnew(before: Endpoint, changes: EndpointChanges): boolean {
+  const { url, headers, timeoutMs, status } = changes;
+  return (
+    (url !== undefined && url !== before.url) ||
+    headers !== undefined ||
+    (timeoutMs !== undefined && timeoutMs !== before.timeoutMs) ||
+    (status !== undefined && status !== before.status)
+  );
+}
+
 export function tooManyEndpoints(maxEndpoints: number): PosthornError {
   return new PosthornError(
     'invalid_parameter',

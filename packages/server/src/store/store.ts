@@ -19,6 +19,7 @@ import type {
   DeliveryStatus,
   Endpoint,
   EndpointChanges,
+  EndpointHealth,
   EventDetail,
   EventSummary,
   EventType,
@@ -122,6 +123,37 @@ export interface Settlement extends LeaseRef {
   next: { status: 'delivered' } | { status: 'pending'; dueAt: number } | { status: 'dead'; reason: string };
   /** Disable the endpoint for this reason and cancel what waits for it (410 Gone), as {@link Store.updateEndpoint} does. */
   disableEndpoint?: string;
+  /** The attempt failed, and by the endpoint's doing: it counts against it. */
+  endpointFailed?: true;
+}
+
+/** When an endpoint that keeps failing is probed instead of served, and when it is given up. */
+export interface CircuitPolicy {
+  /**
+   * Failures in a row, over all its deliveries and all nodes, from which on its lane takes one probe at a time, until one
+   * succeeds. What else is due waits, and spends none of its attempts.
+   */
+  probeAfter: number;
+  /** The pauses before the first probe and after each that failed, in ms; the last one holds for all further. */
+  pausesMs: readonly number[];
+  /** An endpoint that is probed is disabled by the failure that comes so long after its failures began; null: never. */
+  disableAfterMs: number | null;
+  /** Why, for its owner; the last error is added. */
+  disableReason: string;
+  /** The account whose endpoints are told of the endpoints of all accounts; null: none. */
+  operationsUsername: string | null;
+}
+
+/**
+ * What settlements made of an endpoint: only probes go to it, its lane is open again, or it was disabled. What is held of
+ * one that is `probing` or `disabled` and hasn't begun is to be given back.
+ */
+export interface EndpointTurn {
+  username: string;
+  endpointId: string;
+  to: 'probing' | 'open' | 'disabled';
+  /** Why it was disabled; else null. */
+  reason: string | null;
 }
 
 /**
@@ -211,6 +243,16 @@ export interface Overview {
    * failed: the disabled ones first, then those with most given up, then with most failed.
    */
   troubled: TroubledEndpoint[];
+}
+
+/** Endpoints that aren't well, of all accounts. */
+export interface EndpointStateCounts {
+  /** Failed since their last success, and are still served. */
+  failing: number;
+  /** Take probes only. */
+  probing: number;
+  /** Disabled by the service: for their failures, or as they answered 410. */
+  disabled: number;
 }
 
 /** What a node keeps in memory and has to look at again. */
@@ -439,7 +481,8 @@ export interface Store {
   /**
    * One transaction: replaces what is present; disabling also cancels what waits for the endpoint (an attempt in
    * flight ends as it ends), and taking a type out cancels what waits of that type, except test events and what a
-   * person asked for; enabling clears `disabledReason`. Null when there is none.
+   * person asked for; enabling clears `disabledReason`. Enabling, another URL, other headers and another time limit begin
+   * the count of its failures anew and open its lane. Null when there is none.
    *
    * From its answer on no claim leases what is to be cancelled. So that one call never holds up all others, at most
    * about 1,000 waiting deliveries are looked at in the transaction; the rest of a larger backlog, and leases that run
@@ -467,7 +510,8 @@ export interface Store {
    * Stores events and their deliveries in one transaction; each event of the batch stands alone (a conflict of one
    * changes nothing for the others), in order, so that a repeat within the batch is a duplicate. A delivery for each
    * enabled endpoint that subscribes; disabled ones are noted as skipped. New deliveries are leased at once as far as
-   * the offer and their lanes allow (without passing older due ones of the same lane), the rest is due now.
+   * the offer and their lanes allow (without passing older due ones of the same lane), the rest is due now. Those of an
+   * endpoint that is probed wait, but for test events.
    */
   publish(
     events: readonly SealedEvent[],
@@ -478,7 +522,8 @@ export interface Store {
    * Leases due deliveries (never attempted yet, waiting for a retry that is due, or with an expired lease), fair
    * across lanes: a lane with many due ones doesn't delay a lane with one. Skips suspended accounts. Cancels, instead
    * of leasing, some of what an endpoint that was disabled, deleted or changed left behind. May pass over what a claim
-   * at the same moment is taking.
+   * at the same moment is taking. Of an endpoint that is probed it leases what a person asked for, and one delivery
+   * when the next probe is due and nothing else of it is leased.
    */
   claim(offer: LeaseOffer): Promise<Claimed>;
 
@@ -486,11 +531,16 @@ export interface Store {
    * Writes attempts and next states, then claims by the offer, in one transaction. Each settlement stands alone. An
    * attempt with the outcome `stale_connection` is no failure of the schedule, and the next one is as manual as it was.
    * Only the holder of the present token can settle, after the end of its lease too, as long as nobody else took over.
+   *
+   * By the policy it counts, in the same transaction, the failures in a row of each endpoint, shrinks its lane to probes,
+   * opens it again or disables it (`turns`), and stores the operational events that tell of it for those who
+   * subscribe to them, and `delivery.dead` for each delivery that ends so. Without one nothing is counted or told.
    */
   settle(
     settlements: readonly Settlement[],
     offer: LeaseOffer | null,
-  ): Promise<{ results: SettleResult[] } & Claimed>;
+    policy?: CircuitPolicy | null,
+  ): Promise<{ results: SettleResult[]; turns?: EndpointTurn[] } & Claimed>;
 
   /**
    * Gives leases back unattempted: due at once (cancelled when the endpoint is gone or disabled; of a type that it no
@@ -525,7 +575,7 @@ export interface Store {
   cancelReplay(username: string, replayId: string): Promise<Replay | null>;
   /**
    * Moves running replays on, each by at most `limit` deliveries, and none whose lane has `laneBacklog` deliveries due
-   * already. Answers how many deliveries it made due, and whether a replay is still running.
+   * already, or a single one while its endpoint is probed: then by one. Answers how many deliveries it made due, and whether a replay is still running.
    */
   advanceReplays(limit: number, laneBacklog: number): Promise<{ made: number; running: boolean }>;
 
@@ -553,6 +603,10 @@ export interface Store {
    * after `since` (unix ms).
    */
   overview(username: string | null, since: number, limit: number): Promise<Overview>;
+  /** How the endpoints of an account are, those that aren't deleted, oldest first. */
+  listEndpointHealth(username: string): Promise<EndpointHealth[]>;
+  /** How many endpoints of all accounts fail, are probed, or were disabled by the service. */
+  countEndpointStates(): Promise<EndpointStateCounts>;
 
   // ------------------------------------------------------------ keeping house
 

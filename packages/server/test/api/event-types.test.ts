@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 
-import { BUILT_IN_TYPES } from '../../src/catalogue/index.ts';
+import { BUILT_IN_TYPES, OPERATIONAL_TYPES } from '../../src/catalogue/index.ts';
 import { type TestApp, testApp } from '../support/app.ts';
 
 const ORDER_PAID = {
@@ -23,10 +23,10 @@ describe('event types', () => {
   const put = (name: string, body: unknown) =>
     api.request('PUT', `/v2/event_type/${name}`, { key: api.operatorKey, body });
 
-  it('are the 22 built-in ones at first, with schema and example', async () => {
+  it('are the 22 built-in ones at first and those of operational events, with schema and example', async () => {
     const { data } = await api.request('GET', '/v2/event_types', { key });
-    assert.equal(data.event_types.length, 22);
-    for (const [i, type] of BUILT_IN_TYPES.entries()) {
+    assert.equal(data.event_types.length, 26);
+    for (const [i, type] of [...BUILT_IN_TYPES, ...OPERATIONAL_TYPES].entries()) {
       assert.deepEqual(data.event_types[i], {
         name: type.name,
         category: type.category,

@@ -87,6 +87,8 @@ export function lifecycleTests(test: StoreTest, pool: BenchPool): void {
         findSession: () => store.findSession('x'),
         listReplays: () => store.listReplays(username, null, page),
         overview: () => store.overview(username, 0, 10),
+        listEndpointHealth: () => store.listEndpointHealth(username),
+        countEndpointStates: () => store.countEndpointStates(),
         purge: () => store.purge(0, 10),
       };
       for (const call of Object.values(calls)) await assertRefused('unavailable', call());

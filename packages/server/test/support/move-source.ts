@@ -124,6 +124,8 @@ class Filling {
     await store.rotateSecret('busy', endpoints.main, 'new sealed secret', this.#end + 30 * DAY_MS);
     await store.rotateSecret('busy', endpoints.second, 'another sealed secret', null);
 
+    await this.#ailing();
+
     // Day after day of history.
     for (let day = 0; day < 4; day++) {
       await this.#publish('busy', 40, VIDEO, (i) => ({ data: { n: i, day, text: ODD } }));
@@ -189,6 +191,27 @@ class Filling {
     await this.#store.createKey(key);
     this.#clock.advance(1);
     return key.hash;
+  }
+
+  /** An account whose endpoint is probed. */
+  async #ailing(): Promise<void> {
+    const username = 'ailing';
+    await this.#store.createAccount({ username, metadata: null });
+    await this.#store.addEndpoint(newEndpoint(username), 100);
+    const { leases } = await this.#store.publish([newEvent(username)], WIDE_OFFER);
+    const failed = leases.map(
+      (lease): Settlement => ({
+        ...deadAt(lease, this.#clock.now(), undefined, { error: WITH_NUL }),
+        endpointFailed: true,
+      }),
+    );
+    await this.#store.settle(failed, null, {
+      probeAfter: 1,
+      pausesMs: [30 * DAY_MS],
+      disableAfterMs: null,
+      disableReason: '',
+      operationsUsername: null,
+    });
   }
 
   async #operatorKeys(): Promise<string[]> {

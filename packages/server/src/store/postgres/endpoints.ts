@@ -1,6 +1,7 @@
 import { notFound } from '../../errors.ts';
 import type { AccountStatus, Endpoint } from '../../model.ts';
 import {
+  beginsAnew,
   CANCEL_AT_ONCE,
   changedColumns,
   type EndpointRow,
@@ -116,6 +117,21 @@ async function cancelUnsubscribed(
   );
 }
 
+/** Before the endpoint is locked, as settlements do: nobody waits in a circle. */
+async function lockFailures(sql: Sql, username: string, endpointId: string): Promise<void> {
+  await sql.query(
+    'SELECT 1 FROM posthorn.failing_endpoint WHERE username = $1 AND endpoint_id = $2 FOR UPDATE',
+    [username, endpointId],
+  );
+}
+
+async function forgetFailures(sql: Sql, username: string, endpointId: string): Promise<void> {
+  await sql.query('DELETE FROM posthorn.failing_endpoint WHERE username = $1 AND endpoint_id = $2', [
+    username,
+    endpointId,
+  ]);
+}
+
 export function endpointOperations({
   query,
   transaction,
@@ -194,10 +210,18 @@ export function endpointOperations({
 
     updateEndpoint: (username, endpointId, changes) =>
       transaction(async (sql) => {
+        await lockFailures(sql, username, endpointId);
         const before = await find(sql, username, endpointId, 'FOR NO KEY UPDATE');
         if (before === null) return null;
         const columns = changedColumns(changes);
         if (columns.length === 0) return before;
+        // While its failures are known: what it has missed began with them.
+        if (changes.status === 'disabled') {
+          await sql.query('SELECT posthorn.end_endpoint($1, $2, NULL, NULL, false, NULL)', [
+            username,
+            endpointId,
+          ]);
+        }
         const values = columns.map(([column, value]) =>
           column === 'description' && typeof value === 'string' ? encodeText(value) : value,
         );
@@ -219,6 +243,20 @@ export function endpointOperations({
           do {
             cancelled = await cancelWaiting(sql, username, endpointId, 'disabled', CANCEL_A_STATEMENT);
           } while (cancelled === CANCEL_A_STATEMENT);
+          await sql.query(
+            `UPDATE posthorn.endpoint
+             SET disabled_at = NULL,
+                 missed_until = CASE WHEN missed_since IS NOT NULL THEN posthorn.now_ms() END
+             WHERE username = $1 AND endpoint_id = $2`,
+            [username, endpointId],
+          );
+        }
+        if (beginsAnew(before, changes) && changes.status !== 'disabled') {
+          await forgetFailures(sql, username, endpointId);
+          await sql.query(
+            'INSERT INTO posthorn.lane_call (username, endpoint_id, at) VALUES ($1, $2, posthorn.now_ms())',
+            [username, endpointId],
+          );
         }
         await notify(sql, { kind: 'endpoint', endpointId });
         return find(sql, username, endpointId);
@@ -226,6 +264,7 @@ export function endpointOperations({
 
     deleteEndpoint: (username, endpointId) =>
       transaction(async (sql) => {
+        await lockFailures(sql, username, endpointId);
         const [deleted] = await sql.query<Pick<EndpointRow, 'events'>>(
           `UPDATE posthorn.endpoint SET status = 'deleted', deleted_at = posthorn.now_ms(), secret = '',
              previous_secret = NULL, previous_secret_expires_at = NULL, headers = NULL
@@ -234,6 +273,7 @@ export function endpointOperations({
         );
         if (deleted === undefined) return false;
         await unsubscribe(sql, username, endpointId, JSON.parse(deleted.events) as string[]);
+        await forgetFailures(sql, username, endpointId);
         await endWaiting(sql, username, endpointId, 'deleted');
         await notify(sql, { kind: 'endpoint', endpointId });
         return true;

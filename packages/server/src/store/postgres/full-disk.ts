@@ -30,7 +30,7 @@ export function withDiskMemory({ publish, settle, ping }: Writing, clock: Pick<C
 
   return {
     publish: (events, offer) => noting('publish', publish(events, offer)),
-    settle: (settlements, offer) => noting('settle', settle(settlements, offer)),
+    settle: (settlements, offer, policy) => noting('settle', settle(settlements, offer, policy)),
     async ping() {
       for (const [name, { error, atMs }] of failures) {
         if (clock.monotonic() - atMs < REMEMBERED_MS) throw error;

@@ -9,6 +9,7 @@ import { changeOperations } from './changes.ts';
 import { PostgresPool } from './connection.ts';
 import { deliveryOperations } from './deliveries.ts';
 import { encryptionKeyOperations } from './encryption-keys.ts';
+import { endpointHealthOperations } from './endpoint-health.ts';
 import { endpointOperations } from './endpoints.ts';
 import type { EngineContext, Notice } from './engine.ts';
 import { eventTypeOperations } from './event-types.ts';
@@ -133,6 +134,7 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
     ...changeOperations(context),
     ...eventTypeOperations(context),
     ...endpointOperations(context),
+    ...endpointHealthOperations(context),
     ...queue,
     ...leasing,
     ...withDiskMemory({ ...leasing, ping: () => node.beat(pool) }, clock),

@@ -26,8 +26,11 @@ type EventRow = [username: string, eventId: string, event: string, body: string,
 export interface ClaimedRow {
   leases: LeaseRow[] | null;
   more_leases?: LeaseRow[] | null;
+  /** What a person asked for, of endpoints that are probed. */
+  asked_leases?: LeaseRow[] | null;
   events: EventRow[] | null;
   more_events?: EventRow[] | null;
+  asked_events?: EventRow[] | null;
   endpoints: LeasedEndpointRow[];
   until: number;
   next: number | null;
@@ -41,13 +44,15 @@ export function endpointsById(rows: readonly LeasedEndpointRow[]): Map<string, L
 export function toClaimed(row: ClaimedRow): Claimed {
   const endpoints = endpointsById(row.endpoints);
   const events = new Map(
-    [...(row.events ?? []), ...(row.more_events ?? [])].map(([username, eventId, event, body, trace]) => [
-      `${username} ${eventId}`,
-      { eventId, event, body, trace },
-    ]),
+    [...(row.events ?? []), ...(row.more_events ?? []), ...(row.asked_events ?? [])].map(
+      ([username, eventId, event, body, trace]) => [
+        `${username} ${eventId}`,
+        { eventId, event, body, trace },
+      ],
+    ),
   );
   const leases: Lease[] = [];
-  const rows = [...(row.leases ?? []), ...(row.more_leases ?? [])];
+  const rows = [...(row.leases ?? []), ...(row.more_leases ?? []), ...(row.asked_leases ?? [])];
   for (const [deliveryId, username, token, attempts, failures, manual, eventId, endpointId] of rows) {
     const event = events.get(`${username} ${eventId}`);
     const endpoint = endpoints.get(endpointId);

@@ -63,8 +63,8 @@ export function withoutLostLeases(
       return leasing(offer, () => operations.claim(offer));
     },
 
-    async settle(settlements, offer) {
-      const answer = await leasing(offer, () => operations.settle(settlements, offer));
+    async settle(settlements, offer, policy) {
+      const answer = await leasing(offer, () => operations.settle(settlements, offer, policy));
       // Those of the answer are new ones.
       forget(settlements);
       return answer;

@@ -22,7 +22,10 @@ export function overviewOperations(context: EngineContext): Operations<'overview
       `WITH t AS MATERIALIZED (SELECT posthorn.now_ms() AS now)
        SELECT (SELECT count(*) FROM (SELECT 1 FROM posthorn.queue WHERE username = $1 LIMIT ${COUNTED_ROWS + 1}) q)
                 AS pending,
-              (SELECT max(t.now - first.due_at) FROM t, posthorn.lane CROSS JOIN LATERAL (
+              (SELECT max(t.now - greatest(first.due_at, f.probe_at))
+               FROM t, posthorn.lane
+               LEFT JOIN posthorn.failing_endpoint f ON f.username = lane.username AND f.endpoint_id = lane.endpoint_id
+               CROSS JOIN LATERAL (
                  SELECT due_at FROM posthorn.queue
                  WHERE username = lane.username AND endpoint_id = lane.endpoint_id AND NOT leased
                  ORDER BY due_at LIMIT 1

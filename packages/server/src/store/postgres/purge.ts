@@ -1,3 +1,4 @@
+import { TELL_EVERY_MS } from '../circuit.ts';
 import { STAT_INTERVAL_MS, STAT_MINUTES_KEPT_MS } from '../statistics.ts';
 import type { EngineContext, Operations, Sql } from './engine.ts';
 import { sqlStateOf } from './failures.ts';
@@ -34,6 +35,7 @@ const ACCOUNT_TABLES: [name: string, storage: 'partitioned' | 'plain'][] = [
   ['replay', 'plain'],
   ['lane', 'plain'],
   ['lane_call', 'plain'],
+  ['failing_endpoint', 'plain'],
   ['subscription', 'plain'],
   ['endpoint', 'plain'],
   ['api_key', 'plain'],
@@ -233,6 +235,10 @@ async function purgeRest(sql: Sql, before: number, limit: number, now: number): 
        WHERE l.username = lane_call.username AND l.endpoint_id = lane_call.endpoint_id)`,
     limit,
   );
+  // Those that have recovered: nothing that was told of them matters any more.
+  await deleteRows(sql, 'posthorn.failing_endpoint', 'failures = 0 AND coalesce(told_at, 0) <= $2', limit, [
+    now - TELL_EVERY_MS,
+  ]);
   await deleteRows(sql, 'posthorn.rate_window', 'began_at < $2', limit, [now - RATE_WINDOW_KEPT_MS]);
   if (await mergeHour(sql, now)) deleted += 1;
   return deleted;

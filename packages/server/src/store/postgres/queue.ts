@@ -2,7 +2,7 @@ import { PosthornError } from '../../errors.ts';
 import type { DeliveryStatus } from '../../model.ts';
 import { type AnyDeliveryRow, toDelivery } from '../rows.ts';
 import { latencyClass } from '../statistics.ts';
-import type { SettleResult, Settlement } from '../store.ts';
+import type { CircuitPolicy, EndpointTurn, SettleResult, Settlement } from '../store.ts';
 import { bigintArray, booleanArray, doubleArray, integerArray, textArray, utf8Array } from './arrays.ts';
 import type { EngineContext, Operations } from './engine.ts';
 import { type ClaimedRow, offerValues, toClaimed } from './leases.ts';
@@ -11,11 +11,12 @@ import { HISTORY_AS_DELIVERY, QUEUE_AS_DELIVERY } from './rows.ts';
 /** What `posthorn.settle` answers; indices are those of its settlements. */
 interface SettledRow {
   results: [index: number, status: DeliveryStatus][];
+  turns: [username: string, endpointId: string, to: EndpointTurn['to'], reason: string | null][];
   claimed: ClaimedRow;
 }
 
 const SETTLE = `SELECT posthorn.settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-  $20, $21, $22, $23, $24, $25) AS answer`;
+  $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31) AS answer`;
 
 export function queueOperations({
   query,
@@ -41,7 +42,7 @@ export function queueOperations({
       return toClaimed((row as { answer: ClaimedRow }).answer);
     },
 
-    async settle(settlements, offer) {
+    async settle(settlements, offer, policy = null) {
       // One delivery is settled once in a batch: the first takes the token with it.
       const sent: number[] = [];
       const seen = new Set<string>();
@@ -55,6 +56,7 @@ export function queueOperations({
       const [row] = await query<{ answer: SettledRow }>(SETTLE, [
         ...toColumns(batch),
         batch.some(({ next, disableEndpoint }) => next.status === 'pending' || disableEndpoint !== undefined),
+        ...policyValues(policy),
         ...offerValues(nodeId(), offer),
       ]);
       const { answer } = row as { answer: SettledRow };
@@ -62,7 +64,13 @@ export function queueOperations({
       for (const [index, status] of answer.results) {
         results[sent[index] as number] = { outcome: 'settled', status };
       }
-      return { results, ...toClaimed(answer.claimed) };
+      const turns = answer.turns.map(([username, endpointId, to, reason]) => ({
+        username,
+        endpointId,
+        to,
+        reason,
+      }));
+      return { results, turns, ...toClaimed(answer.claimed) };
     },
 
     async release(leases) {
@@ -173,5 +181,18 @@ function toColumns(settlements: readonly Settlement[]): Buffer[] {
     booleanArray(attempts.map(({ responseTruncated }) => responseTruncated)),
     booleanArray(attempts.map(({ manual }) => manual)),
     integerArray(attempts.map(({ durationMs }) => latencyClass(durationMs))),
+    booleanArray(settlements.map(({ endpointFailed }) => endpointFailed === true)),
+  ];
+}
+
+/** The policy as `posthorn.settle` takes it. */
+function policyValues(policy: CircuitPolicy | null): unknown[] {
+  if (policy === null) return [null, null, null, null, null];
+  return [
+    policy.probeAfter,
+    policy.pausesMs,
+    policy.disableAfterMs,
+    policy.disableReason,
+    policy.operationsUsername,
   ];
 }

@@ -184,17 +184,24 @@ async function step(
   );
   if (lock?.held !== true) return 0;
   const [begun] = await sql.query<{ at: number }>('SELECT posthorn.now_ms() AS at');
+  const [probed] = await sql.query(
+    `SELECT 1 FROM posthorn.failing_endpoint
+     WHERE username = $1 AND endpoint_id = $2 AND probe_at IS NOT NULL`,
+    [username, endpointId],
+  );
+  const backlog = probed === undefined ? laneBacklog : 1;
   const waiting = await sql.query(
     `WITH t AS MATERIALIZED (SELECT posthorn.now_ms() AS now)
      SELECT 1 FROM posthorn.queue q
      WHERE q.username = $1 AND q.endpoint_id = $2 AND q.due_at <= (SELECT now FROM t) AND NOT q.leased LIMIT $3`,
-    [username, endpointId, laneBacklog],
+    [username, endpointId, backlog],
   );
-  if (waiting.length >= laneBacklog) return 0;
+  if (waiting.length >= backlog) return 0;
+  const most = probed === undefined ? limit : 1;
   const { made, position, ended } =
     replay.kind === 'failed'
-      ? await stepThroughFailed(sql, replay, limit)
-      : await stepThroughEvents(sql, replay, replay.kind, limit);
+      ? await stepThroughFailed(sql, replay, most)
+      : await stepThroughEvents(sql, replay, replay.kind, most);
   if (made > 0) {
     // By the time before the first of them was made: a call's time is never after what it speaks of.
     await sql.query('INSERT INTO posthorn.lane_call (username, endpoint_id, at) VALUES ($1, $2, $3)', [
@@ -312,6 +319,14 @@ export function replayOperations({
          RETURNING *`,
         [username, endpointId, kind, since, end, matched],
       );
+      if (row !== undefined && kind !== 'failed') {
+        // The offer of a replay is over when one is made that brings what never was sent.
+        await query(
+          `UPDATE posthorn.endpoint SET missed_since = NULL, missed_until = NULL
+           WHERE username = $1 AND endpoint_id = $2 AND missed_since >= $3`,
+          [username, endpointId, since],
+        );
+      }
       return row === undefined ? null : toReplay(row);
     },
 

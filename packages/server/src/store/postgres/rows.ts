@@ -1,7 +1,15 @@
+/**
+ * Before which nothing of a row of `posthorn.queue` goes unasked, as its endpoint is probed; null: it isn't. Its columns are
+ * renamed, so that those of the row need no name of its table.
+ */
+const PROBE_AT = `(SELECT f.probe_at FROM (
+    SELECT username AS failing_username, endpoint_id AS failing_id, probe_at FROM posthorn.failing_endpoint
+  ) f WHERE f.failing_username = username AND f.failing_id = endpoint_id)`;
+
 /** Selects {@link ../rows.ts AnyDeliveryRow} from `posthorn.queue`. */
 export const QUEUE_AS_DELIVERY = `username, delivery_id, endpoint_id, event_id, event, 'pending' AS status,
   NULL::text AS status_reason, attempts, created_at, NULL::bigint AS completed_at,
-  coalesce(leased_at, due_at) AS next_attempt_at`;
+  coalesce(leased_at, CASE WHEN manual THEN due_at ELSE greatest(due_at, ${PROBE_AT}) END) AS next_attempt_at`;
 
 /** Selects {@link ../rows.ts AnyDeliveryRow} from `posthorn.delivery`. */
 export const HISTORY_AS_DELIVERY = `username, delivery_id, endpoint_id, event_id, event, status, status_reason,

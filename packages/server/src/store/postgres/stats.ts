@@ -11,8 +11,13 @@ const SAMPLED_LANES = 1_000;
 
 type DepthRow = Record<'total' | 'scheduled' | 'due' | 'leased', number> & { oldest_due_ms: number };
 
-/** What the counts go by: a leased delivery is due again when its lease ends. */
-const QUEUED = 'leased, CASE WHEN leased THEN leased_until ELSE due_at END AS due_at';
+/**
+ * What the counts go by: a leased delivery is due again when its lease ends, and of an endpoint that is probed what nobody
+ * asked for with the next probe.
+ */
+const QUEUED = `leased, CASE WHEN leased THEN leased_until WHEN manual THEN due_at ELSE greatest(due_at, probe_at) END AS due_at`;
+const PROBED = `(SELECT username, endpoint_id, probe_at FROM posthorn.failing_endpoint WHERE probe_at IS NOT NULL) f
+  USING (username, endpoint_id)`;
 
 const COUNTS = `count(*) AS total,
   count(*) FILTER (WHERE NOT q.leased AND q.due_at > t.now) AS scheduled,
@@ -41,12 +46,15 @@ export function statsOperations({ query, transaction }: EngineContext): Operatio
          SELECT ${COUNTS}
          FROM t, size, page, generate_series(0, size.pages - 1, page.distance) n
          CROSS JOIN LATERAL (
-           SELECT ${QUEUED} FROM posthorn.queue
-           WHERE ctid >= format('(%s,0)', n)::tid AND ctid < format('(%s,0)', n + 1)::tid OFFSET 0
+           SELECT ${QUEUED} FROM (
+             SELECT * FROM posthorn.queue
+             WHERE ctid >= format('(%s,0)', n)::tid AND ctid < format('(%s,0)', n + 1)::tid OFFSET 0
+           ) page LEFT JOIN ${PROBED} OFFSET 0
          ) q
        ),
        oldest AS (
-         SELECT max(t.now - first.due_at) AS ms FROM t, lane CROSS JOIN LATERAL (
+         SELECT max(t.now - greatest(first.due_at, f.probe_at)) AS ms
+         FROM t, lane LEFT JOIN ${PROBED} CROSS JOIN LATERAL (
            SELECT due_at FROM posthorn.queue
            WHERE username = lane.username AND endpoint_id = lane.endpoint_id AND NOT leased
            ORDER BY due_at LIMIT 1
@@ -83,7 +91,9 @@ export function statsOperations({ query, transaction }: EngineContext): Operatio
     async queueDepth() {
       const [row] = await query<DepthRow>(
         `WITH t AS MATERIALIZED (SELECT posthorn.now_ms() AS now)
-         SELECT ${COUNTS} FROM t, (SELECT ${QUEUED} FROM posthorn.queue LIMIT ${COUNTED_ROWS + 1}) q`,
+         SELECT ${COUNTS} FROM t, (
+           SELECT ${QUEUED} FROM (SELECT * FROM posthorn.queue LIMIT ${COUNTED_ROWS + 1}) counted LEFT JOIN ${PROBED}
+         ) q`,
       );
       const { total = 0, scheduled = 0, due = 0, leased = 0, oldest_due_ms = 0 } = row ?? {};
       if (total > COUNTED_ROWS) return transaction(estimatedDepth);

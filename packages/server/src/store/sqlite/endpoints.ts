@@ -1,6 +1,7 @@
 import { notFound } from '../../errors.ts';
 import type { Endpoint } from '../../model.ts';
 import {
+  beginsAnew,
   CANCEL_AT_ONCE,
   changedColumns,
   type EndpointRow,
@@ -9,6 +10,7 @@ import {
 } from '../account-rows.ts';
 import { stringifyOrNull } from '../columns.ts';
 import { cancelReason } from '../reasons.ts';
+import { endpointEnder } from './circuits.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
 import { laneBook } from './lanes.ts';
 import { accountCheck, deliveryMoves } from './rows.ts';
@@ -19,9 +21,10 @@ export function endpointOperations(
   SyncStore,
   'addEndpoint' | 'getEndpoint' | 'listEndpoints' | 'updateEndpoint' | 'deleteEndpoint' | 'rotateSecret'
 > {
-  const { db, now } = context;
+  const { db, now, failing } = context;
   const lanes = laneBook(context);
   const moves = deliveryMoves(context);
+  const end = endpointEnder(context);
   const accountExists = accountCheck(context);
   const count = db.prepare<[string], { n: number }>(
     `SELECT count(*) AS n FROM endpoint WHERE username = ? AND status <> 'deleted'`,
@@ -47,6 +50,10 @@ export function endpointOperations(
   const remove = db.prepare(
     `UPDATE endpoint SET status = 'deleted', deleted_at = ?, secret = '', previous_secret = NULL,
        previous_secret_expires_at = NULL, headers = NULL
+     WHERE username = ? AND endpoint_id = ?`,
+  );
+  const enabled = db.prepare(
+    `UPDATE endpoint SET disabled_at = NULL, missed_until = CASE WHEN missed_since IS NULL THEN NULL ELSE ? END
      WHERE username = ? AND endpoint_id = ?`,
   );
   const rotate = db.prepare(
@@ -96,6 +103,8 @@ export function endpointOperations(
     updateEndpoint(username, endpointId, changes) {
       const before = find(username, endpointId);
       if (before === null) return null;
+      // While its failures are known: what it has missed began with them.
+      if (changes.status === 'disabled') end(username, endpointId, null);
       for (const [column, value] of changedColumns(changes)) {
         db.prepare(`UPDATE endpoint SET ${column} = ? WHERE username = ? AND endpoint_id = ?`).run(
           value,
@@ -115,7 +124,12 @@ export function endpointOperations(
         } else if (before.status === 'disabled') {
           // It starts afresh: what a large backlog still holds from before must not be sent now.
           moves.cancelWaiting(username, endpointId, cancelReason('disabled'), Number.MAX_SAFE_INTEGER);
+          enabled.run(now(), username, endpointId);
         }
+      }
+      if (beginsAnew(before, changes) && changes.status !== 'disabled') {
+        failing.set(username, endpointId, null);
+        lanes.lookBy(username, endpointId, now());
       }
       return find(username, endpointId);
     },
@@ -124,6 +138,7 @@ export function endpointOperations(
       const endpoint = find(username, endpointId);
       if (endpoint === null) return false;
       remove.run(now(), username, endpointId);
+      failing.set(username, endpointId, null);
       for (const event of endpoint.events) unsubscribe.run(username, endpointId, event);
       cancelWaiting(username, endpointId, 'deleted');
       return true;

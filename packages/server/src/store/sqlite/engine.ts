@@ -3,9 +3,11 @@ import { idFactory, type IdPrefix } from '../../clock.ts';
 import type { Store } from '../store.ts';
 import { accountOperations } from './accounts.ts';
 import { type AuditedCall, auditedCall, auditOperations } from './audit.ts';
+import { type FailingEndpoints, rememberFailing } from './circuits.ts';
 import type { Database } from './database.ts';
 import { deliveryOperations } from './deliveries.ts';
 import { encryptionKeyOperations } from './encryption-keys.ts';
+import { endpointHealthOperations } from './endpoint-health.ts';
 import { endpointOperations } from './endpoints.ts';
 import { eventTypeOperations } from './event-types.ts';
 import { eventOperations } from './events.ts';
@@ -41,6 +43,7 @@ export interface EngineContext {
   /** A lease's token: fresh, and unguessable, so that no late worker holds a valid one by accident. */
   nextToken(): string;
   subscribers: Subscribers;
+  failing: FailingEndpoints;
 }
 
 /**
@@ -50,7 +53,7 @@ export interface EngineContext {
 export function createEngine(
   db: Database,
   clock: { now(): number },
-): SyncStore & ReplayCreation & { audited: AuditedCall; subscribers: Subscribers } {
+): SyncStore & ReplayCreation & { audited: AuditedCall; forget(): void } {
   const makeId = idFactory();
   let tokens = Buffer.alloc(0);
   let used = 0;
@@ -58,6 +61,7 @@ export function createEngine(
     db,
     now: clock.now,
     subscribers: rememberSubscribers(db),
+    failing: rememberFailing(db),
     nextId: (prefix) => makeId(prefix, clock.now()),
     nextToken() {
       if (used === tokens.length) {
@@ -79,6 +83,7 @@ export function createEngine(
     takeChanges: () => ({ catalogue: false, endpointIds: [] }),
     ...eventTypeOperations(context),
     ...endpointOperations(context),
+    ...endpointHealthOperations(context),
     ...publishOperations(context),
     ...queueOperations(context),
     ...replayOperations(context),
@@ -91,5 +96,13 @@ export function createEngine(
     ...encryptionKeyOperations(context),
     ...auditOperations(context),
   };
-  return { ...operations, audited: auditedCall(context, operations), subscribers: context.subscribers };
+  return {
+    ...operations,
+    audited: auditedCall(context, operations),
+    /** What was read is read anew: it may have been changed, or a change of it undone. */
+    forget() {
+      context.subscribers.forget();
+      context.failing.forget();
+    },
+  };
 }

@@ -60,11 +60,20 @@ export function laneBook({ db, now }: EngineContext) {
       sooner.run(at, username, endpointId, at);
     },
 
-    /** Sets when to look again after a claim took what it could. `full`: no slot is free before a settlement. */
-    served(username: string, endpointId: string, full: boolean): void {
+    /**
+     * Sets when to look again after a claim took what it could. `full`: no slot is free before a settlement. `probeAt`:
+     * when the next probe may go, of an endpoint that is probed and of which nothing else may.
+     */
+    served(username: string, endpointId: string, full: boolean, probeAt: number | null = null): void {
       const leaseEnd = firstDue.get(username, endpointId, 1)?.at ?? null;
       const waiting = firstDue.get(username, endpointId, 0)?.at ?? null;
       let at = leaseEnd;
+      if (probeAt !== null && probeAt > now()) {
+        const first = Math.min(leaseEnd ?? Number.MAX_SAFE_INTEGER, waiting ?? Number.MAX_SAFE_INTEGER);
+        const next = first === Number.MAX_SAFE_INTEGER ? null : Math.max(first, probeAt);
+        set.run(next, username, endpointId);
+        return;
+      }
       if (waiting !== null && !(full && waiting <= now())) {
         // What is due already sends the lane to the back of the line, behind lanes due before this moment.
         at = Math.min(Math.max(waiting, now()), leaseEnd ?? Number.MAX_SAFE_INTEGER);

@@ -11,8 +11,10 @@ export function overviewOperations({ db, now }: EngineContext): Pick<SyncStore, 
       const queue = db
         .prepare<unknown[], { pending: number; oldest: number | null }>(
           `SELECT (SELECT count(*) FROM queue WHERE true ${ofAccount}) AS pending,
-                  (SELECT min((SELECT min(due_at) FROM queue
-                               WHERE username = lane.username AND endpoint_id = lane.endpoint_id AND leased = 0))
+                  (SELECT min(max((SELECT min(due_at) FROM queue
+                                   WHERE username = lane.username AND endpoint_id = lane.endpoint_id AND leased = 0),
+                                  ifnull((SELECT f.probe_at FROM failing_endpoint f
+                                          WHERE f.username = lane.username AND f.endpoint_id = lane.endpoint_id), 0)))
                    FROM lane WHERE parked = 0 ${ofAccount}) AS oldest`,
         )
         .get(...values, ...values);

@@ -18,12 +18,14 @@ interface LaneState {
   free: number;
   /** Older deliveries wait: a new one must not pass them. */
   blocked: boolean;
+  /** When the next probe may go, of an endpoint that is probed; else null. */
+  probeAt: number | null;
   /** The earliest time at which something new of it falls due. */
   lookAt: number;
 }
 
 export function publishOperations(context: EngineContext): Pick<SyncStore, 'publish'> {
-  const { db, now, nextId, nextToken, subscribers } = context;
+  const { db, now, nextId, nextToken, subscribers, failing } = context;
   const lanes = laneBook(context);
   const moves = deliveryMoves(context);
   const stored = db.prepare<[string, string], StoredEventRow>(
@@ -49,7 +51,14 @@ export function publishOperations(context: EngineContext): Pick<SyncStore, 'publ
         const endpointId = row.endpoint_id;
         let state = laneStates.get(endpointId);
         if (state === undefined) {
-          state = { username, endpointId, free: 0, blocked: true, lookAt: Number.POSITIVE_INFINITY };
+          state = {
+            username,
+            endpointId,
+            free: 0,
+            blocked: true,
+            probeAt: failing.get(username, endpointId)?.probeAt ?? null,
+            lookAt: Number.POSITIVE_INFINITY,
+          };
           if (offer !== null) {
             state.free = laneCapacity(offer, row.rate_limit_per_second) - lanes.leased(username, endpointId);
             state.blocked = lanes.dueWaiting(username, endpointId, 1) > 0;
@@ -72,7 +81,9 @@ export function publishOperations(context: EngineContext): Pick<SyncStore, 'publ
         const manual = event.onlyEndpointId !== undefined;
         const delivery = { username, deliveryId, endpointId, eventSeq, event: event.event };
         const lane = laneStateOf(username, target.row);
-        if (offer !== null && !suspended && leases.length < offer.limit && lane.free > 0 && !lane.blocked) {
+        // Of an endpoint that is probed a test event alone goes, and passes what waits.
+        const mayGo = lane.probeAt === null ? !lane.blocked : manual;
+        if (offer !== null && !suspended && leases.length < offer.limit && lane.free > 0 && mayGo) {
           const lease = { token: nextToken(), until: now() + offer.leaseMs };
           moves.enqueue(delivery, manual, lease);
           lane.lookAt = Math.min(lane.lookAt, lease.until);
@@ -90,7 +101,7 @@ export function publishOperations(context: EngineContext): Pick<SyncStore, 'publ
           });
         } else {
           moves.enqueue(delivery, manual, null);
-          lane.lookAt = Math.min(lane.lookAt, now());
+          lane.lookAt = Math.min(lane.lookAt, manual ? now() : Math.max(now(), lane.probeAt ?? 0));
           lane.blocked = true;
         }
         return deliveryId;

@@ -1,3 +1,4 @@
+import { TELL_EVERY_MS } from '../circuit.ts';
 import { STAT_INTERVAL_MS, STAT_MINUTES_KEPT_MS } from '../statistics.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
 
@@ -12,6 +13,7 @@ const ACCOUNT_TABLES: [table: string, key: string, deliveryId: 'delivery_id' | '
   ['event', 'seq', 'NULL'],
   ['replay', 'replay_id', 'NULL'],
   ['lane', 'endpoint_id', 'NULL'],
+  ['failing_endpoint', 'endpoint_id', 'NULL'],
   ['endpoint', 'endpoint_id', 'NULL'],
 ];
 
@@ -142,6 +144,10 @@ export function purgeOperations({ db, now }: EngineContext): Pick<SyncStore, 'pu
           `DELETE FROM lane WHERE NOT EXISTS
              (SELECT 1 FROM endpoint e WHERE e.username = lane.username AND e.endpoint_id = lane.endpoint_id)`,
         ).run();
+        // Those that have recovered: nothing that was told of them matters any more.
+        deleted += db
+          .prepare('DELETE FROM failing_endpoint WHERE failures = 0 AND ifnull(told_at, 0) <= ?')
+          .run(now() - TELL_EVERY_MS).changes;
         if (mergeMinute()) deleted += 1;
       }
       return { deleted, more: deleted > 0 };

@@ -2,10 +2,21 @@ import { PosthornError } from '../../errors.ts';
 import type { DeliveryStatus } from '../../model.ts';
 import { cancelReason, UNSUBSCRIBED_REASON } from '../reasons.ts';
 import { LEASED_ENDPOINT_COLUMNS, type LeasedEndpointRow, toDelivery, toLeasedEndpoint } from '../rows.ts';
-import type { Claimed, Lease, LeasedEvent, LeaseOffer, SettleResult, Settlement } from '../store.ts';
+import type {
+  CircuitPolicy,
+  Claimed,
+  EndpointTurn,
+  Lease,
+  LeasedEvent,
+  LeaseOffer,
+  SettleResult,
+  Settlement,
+} from '../store.ts';
 import { attemptWriter } from './attempts.ts';
+import { type CircuitTally, circuitTally, endpointEnder } from './circuits.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
 import { laneBook, laneCapacity } from './lanes.ts';
+import { operationalEvents } from './operational-events.ts';
 import {
   accountCheck,
   deliveryMoves,
@@ -25,15 +36,26 @@ interface LaneRow {
   endpoint_id: string;
 }
 
+/** What the settlements of one call share. */
+interface SettleContext {
+  count: StatTally['add'];
+  policy: CircuitPolicy | null;
+  circuits: CircuitTally | null;
+  turns: EndpointTurn[];
+}
+
 export function queueOperations(
   context: EngineContext,
 ): Pick<SyncStore, 'recover' | 'claim' | 'settle' | 'release' | 'retryDelivery'> {
-  const { db, now, nextToken } = context;
+  const { db, now, nextToken, failing } = context;
   const lanes = laneBook(context);
   const moves = deliveryMoves(context);
   const isSubscribed = subscriptionCheck(context);
   const writeAttempt = attemptWriter(context);
   const newTally = statTally(context);
+  const newCircuitTally = circuitTally(context);
+  const endEndpoint = endpointEnder(context);
+  const tell = operationalEvents(context);
 
   // lane_next, oldest first: a lane that was just served comes after those that fell due before it was.
   const dueLanes = db.prepare<[number, number], LaneRow>(
@@ -46,6 +68,11 @@ export function queueOperations(
   // queue_lane: the first rows of the range are the answer, however many are behind them.
   const dueRows = db.prepare<[string, string, number, number, number], QueueRow>(
     `SELECT * FROM queue WHERE username = ? AND endpoint_id = ? AND leased = ? AND due_at <= ?
+     ORDER BY due_at LIMIT ? + 0`,
+  );
+  // queue_manual. The due_at of a leased one is the end of its lease.
+  const askedRows = db.prepare<[string, string, number, number], QueueRow>(
+    `SELECT * FROM queue INDEXED BY queue_manual WHERE username = ? AND endpoint_id = ? AND manual = 1 AND due_at <= ?
      ORDER BY due_at LIMIT ? + 0`,
   );
   const lease = db.prepare(
@@ -68,10 +95,6 @@ export function queueOperations(
     'UPDATE queue SET due_at = ?, manual = 1 WHERE username = ? AND delivery_id = ? AND leased = 0',
   );
   const accountExists = accountCheck(context);
-  const disable = db.prepare(
-    `UPDATE endpoint SET status = 'disabled', disabled_reason = ?
-     WHERE username = ? AND endpoint_id = ? AND status = 'enabled'`,
-  );
   const finished = db.prepare<[string, string], FoundDeliveryRow>(
     `SELECT ${HISTORY_AS_DELIVERY} FROM delivery WHERE username = ? AND delivery_id = ?`,
   );
@@ -91,10 +114,20 @@ export function queueOperations(
         lanes.served(username, endpointId, false);
         return;
       }
-      const free = laneCapacity(offer, row.rate_limit_per_second) - lanes.leased(username, endpointId);
+      const leased = lanes.leased(username, endpointId);
+      const free = laneCapacity(offer, row.rate_limit_per_second) - leased;
       const take = Math.min(free, most, offer.limit - leases.length);
+      const probeAt = failing.get(username, endpointId)?.probeAt ?? null;
       let rows: QueueRow[] = [];
-      if (take > 0) {
+      if (probeAt !== null && take > 0) {
+        rows = askedRows.all(username, endpointId, now(), take);
+        if (rows.length === 0 && leased === 0 && probeAt <= now()) {
+          const [expired] = dueRows.all(username, endpointId, 1, now(), 1);
+          const [probe = expired] =
+            expired === undefined ? dueRows.all(username, endpointId, 0, now(), 1) : [];
+          if (probe !== undefined) rows = [probe];
+        }
+      } else if (take > 0) {
         rows = dueRows.all(username, endpointId, 1, now(), take); // leases that ran out, first
         if (rows.length < take) {
           rows = rows.concat(dueRows.all(username, endpointId, 0, now(), take - rows.length));
@@ -123,7 +156,14 @@ export function queueOperations(
           endpoint,
         });
       }
-      lanes.served(username, endpointId, taken >= free);
+      // A probe under way fills its lane, and what was asked for beyond this claim's share is looked at again at once.
+      const isLeftAsked = probeAt !== null && taken > 0 && taken === take;
+      lanes.served(
+        username,
+        endpointId,
+        taken >= free || (probeAt !== null && !isLeftAsked && leased + taken > 0),
+        isLeftAsked ? null : probeAt,
+      );
     };
     // Each lane its share first, then what others left over.
     for (const most of [share, offer.limit]) {
@@ -150,7 +190,7 @@ export function queueOperations(
   function settleOne(
     settlement: Settlement,
     row: QueueRow | undefined,
-    count: StatTally['add'],
+    { count, policy, circuits, turns }: SettleContext,
   ): SettleResult {
     const { username, deliveryId, token, attempt, next } = settlement;
     if (row === undefined || row.leased === 0 || row.token !== token) return { outcome: 'stale' };
@@ -165,9 +205,17 @@ export function queueOperations(
       next.status === 'dead',
     );
     row.attempts += 1;
-    if (settlement.disableEndpoint !== undefined) {
-      disable.run(settlement.disableEndpoint, username, row.endpoint_id);
-      context.subscribers.forget();
+    circuits?.add(row, attempt, settlement.endpointFailed === true);
+    const { disableEndpoint } = settlement;
+    if (
+      disableEndpoint !== undefined &&
+      endEndpoint(username, row.endpoint_id, disableEndpoint, row.created_at)
+    ) {
+      turns.push({ username, endpointId: row.endpoint_id, to: 'disabled', reason: disableEndpoint });
+      if (policy !== null) {
+        const { url } = attempt;
+        tell.disabled({ username, endpointId: row.endpoint_id, url }, disableEndpoint, policy);
+      }
     }
     let status: DeliveryStatus = next.status;
     if (next.status === 'pending') {
@@ -185,13 +233,16 @@ export function queueOperations(
       }
     } else {
       moves.finish(row, next.status, next.status === 'dead' ? next.reason : null);
+      if (next.status === 'dead' && policy !== null) tell.dead(row, next.reason, policy);
     }
     // Last, when this delivery itself no longer waits.
-    if (settlement.disableEndpoint !== undefined) {
-      const more = moves.cancelWaiting(username, row.endpoint_id, cancelReason('disabled'), CANCEL_PER_VISIT);
-      if (more) lanes.lookBy(username, row.endpoint_id, now());
-    }
+    if (disableEndpoint !== undefined) cancelDisabled(username, row.endpoint_id);
     return { outcome: 'settled', status };
+  }
+
+  function cancelDisabled(username: string, endpointId: string): void {
+    const more = moves.cancelWaiting(username, endpointId, cancelReason('disabled'), CANCEL_PER_VISIT);
+    if (more) lanes.lookBy(username, endpointId, now());
   }
 
   return {
@@ -220,19 +271,36 @@ export function queueOperations(
 
     claim,
 
-    settle(settlements, offer) {
+    settle(settlements, offer, policy = null) {
       const lanesOf = new Map<string, LaneRow>();
       const tally = newTally();
-      const results = settlements.map((settlement) => {
+      const circuits = policy === null ? null : newCircuitTally(policy);
+      const turns: EndpointTurn[] = [];
+      const settling = { count: tally.add, policy, circuits, turns };
+      const rows = settlements.map((settlement) => {
         const row = queued.get(settlement.username, settlement.deliveryId);
         if (row !== undefined) lanesOf.set(row.endpoint_id, row);
-        return settleOne(settlement, row, tally.add);
+        return { row, result: settleOne(settlement, row, settling) };
       });
       tally.write();
+      const given = circuits?.judge(cancelDisabled) ?? [];
+      turns.push(...given);
+      const givenUp = new Set(
+        given.filter(({ to }) => to === 'disabled').map(({ endpointId }) => endpointId),
+      );
+      const results = rows.map(({ row, result }): SettleResult => {
+        const isCancelled =
+          result.outcome === 'settled' && result.status === 'pending' && givenUp.has(row?.endpoint_id ?? '');
+        return isCancelled ? { outcome: 'settled', status: 'cancelled' } : result;
+      });
       for (const { username, endpoint_id: endpointId } of lanesOf.values()) {
         lanes.slotFreed(username, endpointId);
       }
-      return { results, ...(offer === null ? { leases: [], nextDueAt: lanes.nextAt() } : claim(offer)) };
+      return {
+        results,
+        turns,
+        ...(offer === null ? { leases: [], nextDueAt: lanes.nextAt() } : claim(offer)),
+      };
     },
 
     release(leases) {

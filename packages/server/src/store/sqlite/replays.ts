@@ -43,7 +43,7 @@ export function replayOperations(
   context: EngineContext,
 ): Pick<SyncStore, 'countReplay' | 'getReplay' | 'listReplays' | 'cancelReplay' | 'advanceReplays'> &
   ReplayCreation {
-  const { db, now, nextId } = context;
+  const { db, now, nextId, failing } = context;
   const lanes = laneBook(context);
   const moves = deliveryMoves(context);
   const accountExists = accountCheck(context);
@@ -53,6 +53,10 @@ export function replayOperations(
   const insert = db.prepare(
     `INSERT INTO replay (username, replay_id, endpoint_id, kind, status, since, until, matched, done, position, created_at)
      VALUES (?, ?, ?, ?, 'running', ?, ?, ?, 0, '', ?)`,
+  );
+  const madeUp = db.prepare(
+    `UPDATE endpoint SET missed_since = NULL, missed_until = NULL
+     WHERE username = ? AND endpoint_id = ? AND missed_since >= ?`,
   );
   const select = db.prepare<[string, string], ReplayRow>(
     'SELECT * FROM replay WHERE username = ? AND replay_id = ?',
@@ -182,6 +186,8 @@ export function replayOperations(
       const { end, matched } = found;
       const replayId = nextId('rpl');
       insert.run(username, replayId, endpointId, kind, since, end, matched, now());
+      // The offer of a replay is over when one is made that brings what never was sent.
+      if (kind !== 'failed') madeUp.run(username, endpointId, since);
       return toReplay(select.get(username, replayId) as ReplayRow);
     },
 
@@ -219,8 +225,10 @@ export function replayOperations(
           update.run('cancelled', replay.done, replay.position, username, replay.replay_id);
           continue;
         }
-        if (lanes.dueWaiting(username, endpointId, laneBacklog) >= laneBacklog) continue;
-        made += step(replay, limit);
+        const isProbed = (failing.get(username, endpointId)?.probeAt ?? null) !== null;
+        const backlog = isProbed ? 1 : laneBacklog;
+        if (lanes.dueWaiting(username, endpointId, backlog) >= backlog) continue;
+        made += step(replay, isProbed ? 1 : limit);
       }
       return { made, running: running.get() !== undefined };
     },

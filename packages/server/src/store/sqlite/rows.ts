@@ -23,9 +23,13 @@ export interface QueueRow {
 export type FoundDeliveryRow = AnyDeliveryRow & { event_seq: number };
 
 const EVENT_ID = `(SELECT e.event_id FROM event e WHERE e.seq = event_seq) AS event_id`;
+/** Before which nothing of a row of `queue` goes unasked, as its endpoint is probed; 0: it isn't. */
+const PROBE_AT = `ifnull((SELECT f.probe_at FROM failing_endpoint f
+  WHERE f.username = queue.username AND f.endpoint_id = queue.endpoint_id), 0)`;
 /** Selects {@link FoundDeliveryRow} from `queue`. */
 export const QUEUE_AS_DELIVERY = `username, delivery_id, endpoint_id, event_seq, ${EVENT_ID}, event, 'pending' AS status,
-  NULL AS status_reason, attempts, created_at, NULL AS completed_at, ifnull(leased_at, due_at) AS next_attempt_at`;
+  NULL AS status_reason, attempts, created_at, NULL AS completed_at,
+  ifnull(leased_at, CASE WHEN manual = 1 THEN due_at ELSE max(due_at, ${PROBE_AT}) END) AS next_attempt_at`;
 /** Selects {@link FoundDeliveryRow} from `delivery`. */
 export const HISTORY_AS_DELIVERY = `username, delivery_id, endpoint_id, event_seq, ${EVENT_ID}, event, status,
   status_reason, attempts, created_at, completed_at, NULL AS next_attempt_at`;

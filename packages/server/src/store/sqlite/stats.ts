@@ -79,6 +79,13 @@ export function statsOperations({ db, now }: EngineContext): Pick<SyncStore, 'st
     },
 
     queueDepth() {
+      const isAnyProbed =
+        db.prepare('SELECT 1 FROM failing_endpoint WHERE probe_at IS NOT NULL').get() !== undefined;
+      // What nobody asked for is due with the next probe, of an endpoint that is probed.
+      const queued = !isAnyProbed
+        ? 'queue'
+        : `(SELECT leased, CASE WHEN leased = 1 OR manual = 1 THEN due_at ELSE max(due_at, ifnull(f.probe_at, 0)) END AS due_at
+            FROM queue q LEFT JOIN failing_endpoint f ON f.username = q.username AND f.endpoint_id = q.endpoint_id)`;
       const row = db
         .prepare<
           [number, number, number, number],
@@ -87,7 +94,7 @@ export function statsOperations({ db, now }: EngineContext): Pick<SyncStore, 'st
           `SELECT count(*) FILTER (WHERE leased = 0 AND due_at > ?) AS scheduled,
                   count(*) FILTER (WHERE due_at <= ?) AS due,
                   count(*) FILTER (WHERE leased = 1 AND due_at > ?) AS leased,
-                  min(due_at) FILTER (WHERE due_at <= ?) AS oldest FROM queue`,
+                  min(due_at) FILTER (WHERE due_at <= ?) AS oldest FROM ${queued}`,
         )
         .get(now(), now(), now(), now());
       const { scheduled = 0, due = 0, leased = 0, oldest = null } = row ?? {};

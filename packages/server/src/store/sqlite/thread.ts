@@ -31,8 +31,11 @@ export interface Reply {
 /** More calls than these wait for the next commit, so that none waits long for an answer. */
 const MAX_CALLS_A_COMMIT = 256;
 
-/** Operations under constant load that change no account, endpoint or subscription; a settlement that does says so. */
-const KEEP_SUBSCRIBERS = new Set([
+/**
+ * Operations under constant load that change nothing of what the engine remembers of accounts, endpoints and
+ * subscriptions; a settlement that does says so.
+ */
+const KEEP_MEMORY = new Set([
   'ping',
   'publish',
   'claim',
@@ -77,13 +80,13 @@ function serve({ path, role, port, copies }: ThreadData): void {
       const operation = engine[call.name as keyof SyncStore] as (...args: unknown[]) => unknown;
       return operation(...call.args);
     } finally {
-      if (!KEEP_SUBSCRIBERS.has(call.name)) engine.subscribers.forget();
+      if (!KEEP_MEMORY.has(call.name)) engine.forget();
     }
   }
 
   function rollBack(): void {
     if (db.inTransaction) db.exec('ROLLBACK');
-    engine.subscribers.forget();
+    engine.forget();
   }
 
   function runAlone(call: Call): Reply {
@@ -122,7 +125,10 @@ function serve({ path, role, port, copies }: ThreadData): void {
       const reply = runAlone(call);
       // A full disk may have ended the whole transaction: then none of these calls happened.
       if (!db.inTransaction) throw unavailable(reply.error?.message ?? 'the disk failed');
-      if (reply.error !== undefined) db.exec('ROLLBACK TO call');
+      if (reply.error !== undefined) {
+        db.exec('ROLLBACK TO call');
+        engine.forget();
+      }
       db.exec('RELEASE call');
       return reply;
     });

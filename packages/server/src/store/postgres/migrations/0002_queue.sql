@@ -185,9 +185,11 @@ BEGIN
       JOIN unnest(v_ords, v_seqs) AS k(ord, seq) ON k.ord = i.ord
     ), kind AS MATERIALIZED (
       -- Events of one account and type have the same endpoints. room: how many leases the lane has room for, null when
-      -- it isn't held; free: how many of these are for new deliveries, for older ones that wait must not be passed.
-      SELECT f.kind, e.endpoint_id, e.status, e.rate_limit_per_second, r.room,
-        CASE WHEN r.room > 0 AND NOT EXISTS (
+      -- it isn't held; free: how many of these are for new deliveries, for older ones that wait must not be passed. Of an
+      -- endpoint that is probed they are for test events alone, which pass what waits.
+      SELECT f.kind, e.endpoint_id, e.status, e.rate_limit_per_second, r.room, r.probe_at,
+        CASE WHEN r.probe_at IS NOT NULL THEN CASE WHEN f.only_endpoint_id IS NULL THEN 0 ELSE greatest(r.room, 0) END
+             WHEN r.room > 0 AND NOT EXISTS (
           SELECT 1 FROM posthorn.queue q WHERE q.username = f.username AND q.endpoint_id = e.endpoint_id
             AND (q.due_at, q.event_seq) >= (r.floor_due, r.floor_seq) AND q.due_at <= v_now
             AND (NOT q.leased OR q.leased_until <= v_now)) THEN r.room ELSE 0 END AS free
@@ -204,7 +206,10 @@ BEGIN
         WHERE username = f.username AND endpoint_id = s.endpoint_id OFFSET 0
       ) e
       LEFT JOIN LATERAL (
-        SELECT l.floor_due, l.floor_seq, CASE WHEN p_limit = 0 THEN 0
+        SELECT l.floor_due, l.floor_seq,
+          (SELECT f2.probe_at FROM posthorn.failing_endpoint f2
+           WHERE f2.username = f.username AND f2.endpoint_id = e.endpoint_id) AS probe_at,
+          CASE WHEN p_limit = 0 THEN 0
           ELSE posthorn.lane_capacity(p_lane_limit, e.rate_limit_per_second) - (
             SELECT count(*) FROM posthorn.queue q WHERE q.username = f.username AND q.endpoint_id = e.endpoint_id
               AND (q.due_at, q.event_seq) >= (l.floor_due, l.floor_seq)
@@ -227,7 +232,7 @@ BEGIN
       FROM fresh f LEFT JOIN fan_out o ON o.kind = f.kind
     ), line AS (
       SELECT f.ord, f.seq, f.counter, f.username, f.event_id, f.event, f.only_endpoint_id IS NOT NULL AS alone,
-             k.endpoint_id, k.rate_limit_per_second, k.room,
+             k.endpoint_id, k.rate_limit_per_second, k.room, k.probe_at,
              row_number() OVER (PARTITION BY k.endpoint_id ORDER BY f.ord) <= k.free AS fits
       FROM fresh f JOIN kind k ON k.kind = f.kind AND k.status = 'enabled'
     ), numbered AS (
@@ -252,7 +257,9 @@ BEGIN
     ), armed AS (
       -- Lanes that are held need no call. A full one isn't looked at before a lease of it ends: see claim.
       UPDATE posthorn.lane l
-      SET next_at = least(l.next_at, CASE WHEN p.leased < p.placed AND (p_limit = 0 OR p.leased < p.room)
+      SET next_at = least(l.next_at, CASE WHEN p.leased < p.placed AND p.probe_at IS NOT NULL AND NOT p.is_asked
+                                          THEN least(greatest(v_now, p.probe_at), CASE WHEN p.leased > 0 THEN v_until END)
+                                          WHEN p.leased < p.placed AND (p_limit = 0 OR p.leased < p.room)
                                           THEN v_now
                                           WHEN p.leased > 0 THEN v_until END),
           leased_due = CASE WHEN p.leased > 0 THEN greatest(l.leased_due, v_now) ELSE l.leased_due END,
@@ -262,12 +269,13 @@ BEGIN
           keeper = CASE WHEN p.rate_limit_per_second IS NULL THEN NULL WHEN p.leased > 0 THEN p_node ELSE l.keeper END,
           kept_until = CASE WHEN p.rate_limit_per_second IS NULL THEN NULL WHEN p.leased > 0 THEN v_now + 10000
                             ELSE l.kept_until END
-      FROM (SELECT username, endpoint_id, rate_limit_per_second, room, count(*) AS placed, count(token) AS leased,
-                   max(seq) FILTER (WHERE token IS NOT NULL) AS seq
+      FROM (SELECT username, endpoint_id, rate_limit_per_second, room, probe_at, count(*) AS placed,
+                   count(token) AS leased, max(seq) FILTER (WHERE token IS NOT NULL) AS seq,
+                   bool_or(alone AND token IS NULL) AS is_asked
             FROM placed WHERE room IS NOT NULL
-            GROUP BY username, endpoint_id, rate_limit_per_second, room) p
+            GROUP BY username, endpoint_id, rate_limit_per_second, room, probe_at) p
       WHERE l.username = p.username AND l.endpoint_id = p.endpoint_id
-        AND (p.leased > 0 OR (p_limit = 0 OR p.room > 0) AND (l.next_at IS NULL OR l.next_at > v_now)
+        AND (p.leased > 0 OR p.probe_at IS NOT NULL OR (p_limit = 0 OR p.room > 0) AND (l.next_at IS NULL OR l.next_at > v_now)
           OR l.floor_due >= v_now)
     )
     SELECT
@@ -326,6 +334,15 @@ DECLARE
   v_ends bigint[];
   v_rated boolean[];
   v_is_any_off boolean;
+  -- When the next probe may go, of lanes whose endpoint is probed; how much a person asked for they have room for.
+  v_probes bigint[];
+  v_is_any_probed boolean;
+  v_asked_free integer[];
+  v_asked_counts integer[];
+  v_asked_dues bigint[];
+  v_asked_seqs bigint[];
+  v_asked_leases json;
+  v_asked_events json;
   -- What each round leased of each lane: how many, and up to which place.
   v_counts integer[];
   v_dues bigint[];
@@ -337,6 +354,7 @@ DECLARE
   v_more_leases json;
   v_events json;
   v_more_events json;
+  v_asked integer := 0;
   v_leased integer := 0;
   v_share integer;
   v_endpoint_rows json;
@@ -409,15 +427,22 @@ BEGIN
                              'next', CASE WHEN p_limit > 0 AND v_next <= v_now THEN v_now + c_soon_ms ELSE v_next END);
   END IF;
 
-  SELECT array_agg(CASE WHEN e.status = 'enabled'
-                        THEN greatest(0, posthorn.lane_capacity(p_lane_limit, e.rate_limit_per_second) - k.leased) END
+  SELECT array_agg(CASE WHEN e.status <> 'enabled' THEN NULL
+                        WHEN f.probe_at IS NOT NULL THEN CASE WHEN f.probe_at <= v_now AND k.leased = 0 THEN 1 ELSE 0 END
+                        ELSE greatest(0, posthorn.lane_capacity(p_lane_limit, e.rate_limit_per_second) - k.leased) END
                    ORDER BY l.ord),
          array_agg(k.lease_end ORDER BY l.ord), array_agg(e.rate_limit_per_second IS NOT NULL ORDER BY l.ord),
-         bool_or(e.status IS DISTINCT FROM 'enabled')
-  INTO v_free, v_ends, v_rated, v_is_any_off
+         bool_or(e.status IS DISTINCT FROM 'enabled'),
+         array_agg(f.probe_at ORDER BY l.ord), bool_or(f.probe_at IS NOT NULL AND e.status = 'enabled'),
+         array_agg(CASE WHEN f.probe_at IS NOT NULL AND e.status = 'enabled'
+                        THEN greatest(0, posthorn.lane_capacity(p_lane_limit, e.rate_limit_per_second) - k.leased)
+                        ELSE 0 END ORDER BY l.ord)
+  INTO v_free, v_ends, v_rated, v_is_any_off, v_probes, v_is_any_probed, v_asked_free
   FROM unnest(v_usernames, v_endpoints) WITH ORDINALITY AS l(username, endpoint_id, ord)
   LEFT JOIN LATERAL (SELECT status, rate_limit_per_second FROM posthorn.endpoint
                      WHERE username = l.username AND endpoint_id = l.endpoint_id OFFSET 0) e ON true
+  LEFT JOIN LATERAL (SELECT probe_at FROM posthorn.failing_endpoint
+                     WHERE username = l.username AND endpoint_id = l.endpoint_id OFFSET 0) f ON true
   CROSS JOIN LATERAL (SELECT floor_due, floor_seq, leased_due, leased_seq FROM posthorn.lane
                       WHERE username = l.username AND endpoint_id = l.endpoint_id OFFSET 0) a
   CROSS JOIN LATERAL (
@@ -437,10 +462,19 @@ BEGIN
     END LOOP;
   END IF;
 
+  IF v_is_any_probed THEN
+    -- What a person asked for goes first, and is a probe as good as another.
+    SELECT * INTO v_asked_leases, v_asked_events, v_asked_counts, v_asked_dues, v_asked_seqs FROM posthorn.lease_asked(
+      v_usernames, v_endpoints, v_asked_free, p_limit, v_now, v_until, p_node, v_random || 'c');
+    SELECT coalesce(sum(n), 0) INTO v_asked FROM unnest(v_asked_counts) n;
+    v_free := ARRAY(SELECT CASE WHEN t.n > 0 THEN 0 ELSE t.free END
+                    FROM unnest(v_free, v_asked_counts) WITH ORDINALITY AS t(free, n, ord) ORDER BY t.ord);
+  END IF;
+
   v_share := greatest(1, p_limit / cardinality(v_usernames));
   SELECT * INTO v_leases, v_events, v_counts, v_dues, v_seqs FROM posthorn.lease_due(
-    v_usernames, v_endpoints, v_free, v_share, p_limit, v_now, v_until, p_node, v_random || 'a');
-  SELECT coalesce(sum(n), 0) INTO v_leased FROM unnest(v_counts) n;
+    v_usernames, v_endpoints, v_free, v_share, p_limit - v_asked, v_now, v_until, p_node, v_random || 'a');
+  SELECT coalesce(sum(n), 0) + v_asked INTO v_leased FROM unnest(v_counts) n;
   -- Only a lane that took its whole share can have more, and room for it.
   IF v_leased < p_limit AND EXISTS (SELECT 1 FROM unnest(v_counts, v_free) AS t(n, free) WHERE t.n = v_share AND t.free > v_share)
   THEN
@@ -461,6 +495,8 @@ BEGIN
   FROM (
     SELECT k.username, k.endpoint_id, k.rated, k.due, k.seq, k.first_due, k.first_seq,
       least(CASE WHEN k.taken > 0 THEN least(k.lease_end, v_until) ELSE k.lease_end END, CASE
+        WHEN k.probe_at > v_now AND k.waiting IS NOT NULL
+          THEN CASE WHEN k.is_left_asked THEN v_now + 1000 ELSE greatest(k.waiting, k.probe_at) END
         WHEN k.waiting > v_now THEN k.waiting
         WHEN k.waiting IS NULL THEN NULL
         WHEN k.taken < k.free IS NOT FALSE THEN v_now
@@ -468,14 +504,17 @@ BEGIN
         ELSE v_now + 1000 END) AS at
     FROM (
       SELECT d.username, d.endpoint_id, d.next_at, d.free, d.lease_end, d.rated,
-        coalesce(d.n, 0) + coalesce(d.n2, 0) AS taken, greatest(d.due, d.due2, 0) AS due,
-        greatest(d.seq, d.seq2, 0) AS seq, first.due_at AS first_due, first.event_seq AS first_seq,
+        coalesce(d.n, 0) + coalesce(d.n2, 0) + coalesce(d.n3, 0) AS taken, greatest(d.due, d.due2, d.due3, 0) AS due,
+        greatest(d.seq, d.seq2, d.seq3, 0) AS seq, first.due_at AS first_due, first.event_seq AS first_seq, d.probe_at,
+        d.n3 > 0 AND EXISTS (
+          SELECT 1 FROM posthorn.queue q WHERE q.username = d.username AND q.endpoint_id = d.endpoint_id AND q.manual
+            AND q.due_at <= v_now AND (NOT q.leased OR q.leased_until <= v_now)) AS is_left_asked,
         (SELECT q.due_at FROM posthorn.queue q WHERE q.username = d.username AND q.endpoint_id = d.endpoint_id
            AND (q.due_at, q.event_seq) >= (first.due_at, first.event_seq)
            AND (NOT q.leased OR q.leased_until <= v_now) ORDER BY q.due_at, q.event_seq LIMIT 1) AS waiting
       FROM unnest(v_usernames, v_endpoints, v_nexts, v_free, v_ends, v_rated, v_counts, v_dues, v_seqs, v_more_counts,
-                  v_more_dues, v_more_seqs)
-           AS d(username, endpoint_id, next_at, free, lease_end, rated, n, due, seq, n2, due2, seq2)
+                  v_more_dues, v_more_seqs, v_probes, v_asked_counts, v_asked_dues, v_asked_seqs)
+           AS d(username, endpoint_id, next_at, free, lease_end, rated, n, due, seq, n2, due2, seq2, probe_at, n3, due3, seq3)
       CROSS JOIN LATERAL (SELECT floor_due, floor_seq FROM posthorn.lane
                           WHERE username = d.username AND endpoint_id = d.endpoint_id OFFSET 0) a
       LEFT JOIN LATERAL (
@@ -491,15 +530,15 @@ BEGIN
       OR (l.leased_due, l.leased_seq) < (n.due, n.seq) OR (l.floor_due, l.floor_seq) < (n.first_due, n.first_seq));
 
   SELECT coalesce(json_agg(posthorn.leased_endpoint(e)), '[]') INTO v_endpoint_rows
-  FROM unnest(v_usernames, v_endpoints, v_counts, v_more_counts) AS l(username, endpoint_id, n, n2)
+  FROM unnest(v_usernames, v_endpoints, v_counts, v_more_counts, v_asked_counts) AS l(username, endpoint_id, n, n2, n3)
   JOIN posthorn.endpoint e ON e.username = l.username AND e.endpoint_id = l.endpoint_id
-  WHERE l.n > 0 OR l.n2 > 0;
+  WHERE l.n > 0 OR l.n2 > 0 OR l.n3 > 0;
 
   v_next := posthorn.next_due();
   RETURN json_build_object(
     'leases', v_leases, 'more_leases', v_more_leases, 'events', v_events, 'more_events', v_more_events,
-    'endpoints', v_endpoint_rows, 'until', v_until,
-    'next', CASE WHEN p_limit > 0 AND v_leases IS NULL AND v_next <= v_now THEN v_now + c_soon_ms ELSE v_next END);
+    'asked_leases', v_asked_leases, 'asked_events', v_asked_events, 'endpoints', v_endpoint_rows, 'until', v_until,
+    'next', CASE WHEN p_limit > 0 AND v_leases IS NULL AND v_asked = 0 AND v_next <= v_now THEN v_now + c_soon_ms ELSE v_next END);
 END $$;
 
 -- Leases from lanes that the caller has locked what is due there, in the lanes' order: p_share of a lane at most, and
@@ -566,13 +605,16 @@ END $$;
 --
 -- p_statuses: delivered, dead or pending; p_disables: reasons for which endpoints are disabled, null for most
 -- p_judges: whether any is pending or disables
--- Answers the claim's answer with results: [[index, status]] of those that were settled.
+-- p_failed: whether they count against their endpoints; p_probe_after to p_operations: see CircuitPolicy in store.ts,
+-- without a p_probe_after nothing is counted or told
+-- Answers the claim's answer with results: [[index, status]] of those that were settled, and the turns of endpoints.
 CREATE FUNCTION posthorn.settle(
   p_usernames text[], p_delivery_ids text[], p_tokens text[], p_statuses text[], p_due_ats bigint[], p_reasons text[],
   p_disables text[], p_numbers integer[], p_started_ats bigint[], p_durations double precision[], p_outcomes text[],
   p_http_statuses integer[], p_errors text[], p_urls text[], p_request_headers text[], p_response_headers text[],
-  p_response_bodies bytea[], p_truncated boolean[], p_manuals boolean[], p_latencies integer[],
-  p_judges boolean, p_node bigint, p_limit integer, p_lane_limit integer, p_lease_ms bigint
+  p_response_bodies bytea[], p_truncated boolean[], p_manuals boolean[], p_latencies integer[], p_failed boolean[],
+  p_judges boolean, p_probe_after integer, p_pauses bigint[], p_disable_after bigint, p_disable_reason text,
+  p_operations text, p_node bigint, p_limit integer, p_lane_limit integer, p_lease_ms bigint
 ) RETURNS json LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_hashjoin = off
   SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
@@ -583,7 +625,10 @@ DECLARE
   v_settled bigint[];
   v_freed_usernames text[];
   v_freed_endpoints text[];
-  v_disabled record;
+  v_endpoints text[];
+  v_created_ats bigint[];
+  v_turns json := '[]';
+  v_ended record;
   v_claimed json;
 BEGIN
   IF p_judges THEN
@@ -666,35 +711,74 @@ BEGIN
   )
   SELECT
     (SELECT coalesce(json_agg(json_build_array(ord - 1, status)), '[]') FROM settled),
-    (SELECT array_agg(ord) FROM settled),
+    (SELECT array_agg(ord ORDER BY ord) FROM settled),
+    (SELECT array_agg(endpoint_id ORDER BY ord) FROM settled), (SELECT array_agg(created_at ORDER BY ord) FROM settled),
     array_agg(f.username), array_agg(f.endpoint_id)
-  INTO v_results, v_settled, v_freed_usernames, v_freed_endpoints
+  INTO v_results, v_settled, v_endpoints, v_created_ats, v_freed_usernames, v_freed_endpoints
   FROM (SELECT DISTINCT username, endpoint_id FROM settled) f;
 
-  -- Last, when what was settled here no longer waits.
-  IF p_judges THEN
-    FOR v_disabled IN
-      UPDATE posthorn.endpoint e SET status = 'disabled', disabled_reason = g.disable
-      FROM (
-        SELECT i.username, coalesce(q.endpoint_id, d.endpoint_id) AS endpoint_id, max(i.disable) AS disable
-        FROM unnest(p_usernames, p_delivery_ids, p_disables) WITH ORDINALITY AS i(username, delivery_id, disable, ord)
-        LEFT JOIN posthorn.queue q ON q.username = i.username AND q.delivery_id = i.delivery_id
-        LEFT JOIN posthorn.delivery d ON d.username = i.username AND d.delivery_id = i.delivery_id
-        WHERE i.disable IS NOT NULL AND i.ord = ANY (v_settled)
-        GROUP BY 1, 2
-      ) g
-      WHERE e.username = g.username AND e.endpoint_id = g.endpoint_id AND e.status = 'enabled'
-      RETURNING e.username, e.endpoint_id
+  -- Last, when what was settled here no longer waits. Nothing of it is asked where all went well and nothing had failed.
+  IF p_probe_after IS NOT NULL AND (p_failed && ARRAY[true] OR EXISTS (
+    SELECT 1 FROM unnest(v_freed_usernames, v_freed_endpoints) AS u(username, endpoint_id)
+    JOIN posthorn.failing_endpoint f ON f.username = u.username AND f.endpoint_id = u.endpoint_id AND f.failures > 0))
+  THEN
+    SELECT posthorn.judge_endpoints(
+        array_agg(p_usernames[s.i] ORDER BY s.n), v_endpoints, array_agg(p_failed[s.i] ORDER BY s.n), v_created_ats,
+        array_agg(p_started_ats[s.i] ORDER BY s.n), array_agg(p_outcomes[s.i] ORDER BY s.n),
+        array_agg(p_http_statuses[s.i] ORDER BY s.n), array_agg(p_errors[s.i] ORDER BY s.n),
+        p_probe_after, p_pauses, p_disable_after, p_disable_reason, p_operations)
+    INTO v_turns FROM unnest(v_settled) WITH ORDINALITY AS s(i, n);
+    IF EXISTS (SELECT 1 FROM json_array_elements(v_turns) t WHERE t ->> 2 = 'disabled') THEN
+      -- What was to be attempted again is cancelled below.
+      SELECT json_agg(json_build_array(r -> 0, CASE WHEN r ->> 1 = 'pending' AND EXISTS (
+          SELECT 1 FROM json_array_elements(v_turns) t
+          WHERE t ->> 2 = 'disabled' AND t ->> 1 = v_endpoints[array_position(v_settled, (r ->> 0)::bigint + 1)])
+        THEN 'cancelled' ELSE r ->> 1 END)) INTO v_results
+      FROM json_array_elements(v_results) r;
+    END IF;
+    FOR v_ended IN
+      SELECT p_usernames[s.i] AS username, s.endpoint_id, p_delivery_ids[s.i] AS delivery_id, p_reasons[s.i] AS reason,
+             d.event_id, d.event, d.attempts, d.created_at
+      FROM unnest(v_settled, v_endpoints) WITH ORDINALITY AS s(i, endpoint_id, n)
+      JOIN posthorn.delivery d ON d.username = p_usernames[s.i] AND d.delivery_id = p_delivery_ids[s.i]
+      WHERE p_statuses[s.i] = 'dead' AND NOT posthorn.is_operational(d.event)
+        AND EXISTS (SELECT 1 FROM posthorn.subscription w
+                    WHERE w.event = 'delivery.dead' AND (w.username = p_usernames[s.i] OR w.username = p_operations))
+      ORDER BY s.n
     LOOP
-      IF posthorn.cancel_waiting(v_disabled.username, v_disabled.endpoint_id, 'endpoint disabled', 500) = 500 THEN
+      PERFORM posthorn.tell(v_ended.username, p_operations, 'delivery.dead', jsonb_build_object(
+        'username', v_ended.username, 'endpoint_id', v_ended.endpoint_id, 'delivery_id', v_ended.delivery_id,
+        'event_id', v_ended.event_id, 'event', v_ended.event, 'attempts', v_ended.attempts, 'reason', v_ended.reason,
+        'created_at', posthorn.seconds(v_ended.created_at)), NULL);
+    END LOOP;
+  END IF;
+  IF p_judges OR v_turns::text <> '[]' THEN
+    FOR v_ended IN
+      SELECT g.username, g.endpoint_id, g.reason, g.oldest, g.reason IS NOT NULL AS is_asked FROM (
+        SELECT p_usernames[s.i] AS username, s.endpoint_id, max(p_disables[s.i]) AS reason, min(s.created_at) AS oldest
+        FROM unnest(v_settled, v_endpoints, v_created_ats) AS s(i, endpoint_id, created_at)
+        WHERE p_disables[s.i] IS NOT NULL
+        GROUP BY 1, 2
+        UNION ALL
+        SELECT t ->> 0, t ->> 1, NULL, NULL FROM json_array_elements(v_turns) t WHERE t ->> 2 = 'disabled'
+      ) g
+      ORDER BY g.username, g.endpoint_id
+    LOOP
+      IF v_ended.is_asked THEN
+        CONTINUE WHEN NOT posthorn.end_endpoint(v_ended.username, v_ended.endpoint_id, v_ended.reason, v_ended.oldest,
+                                                p_probe_after IS NOT NULL, p_operations);
+        v_turns := (v_turns::jsonb || jsonb_build_array(jsonb_build_array(
+          v_ended.username, v_ended.endpoint_id, 'disabled', v_ended.reason)))::json;
+      END IF;
+      IF posthorn.cancel_waiting(v_ended.username, v_ended.endpoint_id, 'endpoint disabled', 500) = 500 THEN
         INSERT INTO posthorn.lane_call (username, endpoint_id, at)
-        VALUES (v_disabled.username, v_disabled.endpoint_id, v_now);
+        VALUES (v_ended.username, v_ended.endpoint_id, v_now);
       END IF;
     END LOOP;
   END IF;
 
   v_claimed := posthorn.claim(p_node, p_limit, p_lane_limit, p_lease_ms, v_freed_usernames, v_freed_endpoints);
-  RETURN json_build_object('results', v_results, 'claimed', v_claimed);
+  RETURN json_build_object('results', v_results, 'turns', v_turns, 'claimed', v_claimed);
 END $$;
 
 -- Gives leases back: due at once, or cancelled when their endpoint is gone or disabled. p_leases: [{ username,
