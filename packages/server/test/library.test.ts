@@ -21,6 +21,7 @@ import {
 } from '../src/index.ts';
 import { createEncryptionKey } from '../src/secrets.ts';
 import { optionNames } from './library.types.ts';
+import { startHttpProxy } from './support/egress-proxies.ts';
 import { createDatabase, type PostgresDatabase } from './support/postgres.ts';
 import { type Receiver, respond, startReceiver } from './support/receivers.ts';
 import { type TempDir, tempDir } from './support/tempdir.ts';
@@ -126,6 +127,38 @@ async function refused(kind: ErrorKind, message: RegExp, publishing: Promise<unk
     return true;
   });
 }
+
+describe('what goes out', TIME_LIMIT, () => {
+  it('delivers through the egress proxy that is set, and logs nothing of its credentials', async () => {
+    const proxy = await startHttpProxy({ credentials: 'me:hunter2' });
+    cleanups.push(() => proxy.close());
+    const posthorn = await create({ egressProxy: `http://me:hunter2@127.0.0.1:${proxy.port}` });
+    const receiver = await startedReceiver();
+    await furnish(posthorn, receiver);
+    await posthorn.start();
+    const delivered = next(posthorn, 'delivered');
+    await posthorn.publish(paid());
+    await delivered;
+    assert.equal(proxy.asked[0]?.credentials, 'me:hunter2');
+    assert.equal(receiver.requests.length, 1);
+    assert.doesNotMatch(JSON.stringify(logs), /hunter2/);
+  });
+
+  it('takes endpoints of one’s own networks that are opened, and no others', async () => {
+    const posthorn = await create({
+      endpointPolicy: 'public-https',
+      allowPrivate: ['10.20.0.0/16', 'billing.internal'],
+    });
+    const key = posthorn.firstStart.operatorKey;
+    const url = await furnish(posthorn);
+    const add = async (to: string) =>
+      (await ask(`${url}/v2/endpoint`, key, { url: to, events: [EVENT] })).code;
+    assert.equal(await add('https://10.20.1.1/hook'), 0);
+    assert.equal(await add('https://billing.internal/hook'), 0);
+    assert.equal(await add('https://10.21.1.1/hook'), 40000);
+    assert.equal(await add('https://other.internal/hook'), 40000);
+  });
+});
 
 describe('createPosthorn', TIME_LIMIT, () => {
   it('takes every setting but those of its own server and log', () => {
