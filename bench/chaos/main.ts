@@ -141,6 +141,8 @@ async function soak(options: Options, site: Site, cluster: PostgresCluster | nul
     POSTHORN_RATE_LIMIT_POST: 'off',
     POSTHORN_LOG_LEVEL: 'warn',
     POSTHORN_IN_FLIGHT: String(IN_FLIGHT_LIMIT),
+    // On a machine that is short of time a good receiver's answer may come late; a repeat for that is no misfortune's.
+    POSTHORN_TIMEOUT: '30s',
     // No delivery may die before its receiver is healed.
     POSTHORN_RETRY_SCHEDULE: `5s,30s${`,${options.pause}`.repeat(40)}`,
   };

@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 
-import { type TestApp } from '../support/app.ts';
+import { checkEnvelope, type TestApp } from '../support/app.ts';
 import { seeded } from '../support/seeded.ts';
+import { bodyBytes, HOSTILE_TEXTS, hostileValue, mutated, pick } from './values.ts';
 import { Fuzzer } from './fuzzer.ts';
 
 const EVERYTHING = ['generated_video_success', 'generated_script_success'];
@@ -11,6 +12,9 @@ const EVERYTHING = ['generated_video_success', 'generated_script_success'];
 /** `POSTHORN_TEST_FUZZ_REQUESTS` and `POSTHORN_TEST_FUZZ_SEED`; the normal run sends the same few, quickly. */
 const requests = Number(process.env.POSTHORN_TEST_FUZZ_REQUESTS ?? 700);
 const seed = Number(process.env.POSTHORN_TEST_FUZZ_SEED ?? 20_261_124);
+
+const SESSION = '/dashboard/session';
+const CSRF = { 'x-posthorn-csrf': '1' };
 
 interface Account {
   username: string;
@@ -130,6 +134,70 @@ export function fuzzSuite(engine: string, open: (t: TestContext) => Promise<Test
       );
       assert.deepEqual(fruitless, [], 'requests that fit succeed');
       t.diagnostic(summary(fuzzer));
+    });
+
+    it('a customer who is signed in to the page gets no more than with a key', async (t) => {
+      const api = await open(t);
+      const victim = await furnished(api, 'victim', 'canary-of-the-victim');
+      const alice = await furnished(api, 'alice', 'of-alice');
+      const before = await stateOf(api, victim);
+      const body = { api_key: alice.key };
+      const signIn = await api.request('POST', SESSION, { body, headers: CSRF });
+      const cookie = String(signIn.headers['set-cookie']).split(';', 1)[0] as string;
+      assert.match(cookie, /=.{20}/, signIn.text);
+
+      const fuzzer = await Fuzzer.of(api, seeded(seed + 2));
+      for (const [name, id] of Object.entries(alice.ids)) fuzzer.learn(name, id);
+      await fuzzer.drive(Math.ceil(requests / 2), {
+        keys: [null],
+        headers: { ...CSRF, cookie },
+        keyIds: [alice.keyId],
+        accountShare: 0.1,
+        accounts: ['victim', '../victim'],
+        foreignIds: victim.ids,
+        forbidden: [
+          'canary-of-the-victim',
+          victim.key,
+          alice.key,
+          api.operatorKey,
+          cookie.split('=')[1] as string,
+        ],
+      });
+      assert.deepEqual(await stateOf(api, victim), before, "the victim's records");
+      noDefect(api);
+      assert.ok((fuzzer.tally.operations.get('whoami')?.succeeded ?? 0) > 0, 'the session holds');
+      t.diagnostic(summary(fuzzer));
+    });
+
+    it('whatever is sent to the sign-in of the page, nobody is signed in but by a key', async (t) => {
+      const api = await open(t);
+      const alice = await furnished(api, 'alice', 'canary-of-alice');
+      const random = seeded(seed + 3);
+      for (let n = 0; n < Math.ceil(requests / 4); n += 1) {
+        const value = mutated(random, pick(random, [{ api_key: alice.key }, { portal_token: 'ph_x' }, {}]));
+        const name = pick(random, ['posthorn_session', '__Host-posthorn_session', 'x']);
+        const answer = await api.app.inject({
+          method: pick(random, ['POST', 'POST', 'GET', 'DELETE', 'PUT'] as const),
+          url: `${SESSION}${random() < 0.1 ? '?api_key=1' : ''}`,
+          remoteAddress: `127.0.${n >> 8}.${n & 255}`,
+          headers: {
+            'content-type': 'application/json',
+            ...(random() < 0.8 ? CSRF : {}),
+            ...(random() < 0.5
+              ? { cookie: `${name}=${encodeURIComponent(pick(random, HOSTILE_TEXTS).toWellFormed())}` }
+              : {}),
+          },
+          payload: bodyBytes(random, random() < 0.1 ? hostileValue(random) : value),
+        });
+        const said = `${answer.statusCode} ${answer.body} to ${JSON.stringify(value)}`;
+        assert.ok(answer.statusCode < 500, said);
+        const { code } = checkEnvelope(answer.body, answer.headers as Record<string, string>);
+        assert.ok(!answer.body.includes('canary-of-alice') && !answer.body.includes(alice.key), said);
+        const isKnown = (value as { api_key?: unknown } | null)?.api_key === alice.key;
+        const signsIn = /session=(?!;)[^;]+/.test(String(answer.headers['set-cookie'] ?? ''));
+        assert.ok(!signsIn || (code === 0 && isKnown), said);
+      }
+      noDefect(api);
     });
 
     it('an operator and a publisher get no 5xx, no broken envelope and no key', async (t) => {

@@ -58,6 +58,8 @@ export interface Sender {
   foreignIds: Readonly<Record<string, string>>;
   /** Texts that no answer to this sender may contain. */
   forbidden: readonly string[];
+  /** Sent with every request, such as the cookie of a session. */
+  headers?: Readonly<Record<string, string>>;
   /** Ids of these keys: never named, or the sender would soon have revoked what it sends with. */
   keyIds: readonly string[];
 }
@@ -229,7 +231,7 @@ export class Fuzzer {
     const random = this.#random;
     const key =
       random() < 0.03 ? pick(random, ['', 'ph_x', 'ключ', 'x'.repeat(600)]) : pick(random, sender.keys);
-    const headers: Record<string, string> = {};
+    const headers: Record<string, string> = { ...sender.headers };
     if (key !== null) headers['x-api-key'] = Buffer.from(key).toString('latin1');
     if (random() < sender.accountShare) headers['x-account'] = pick(random, sender.accounts);
 
