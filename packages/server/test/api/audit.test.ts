@@ -113,6 +113,14 @@ describe('the audit log of the API', () => {
     await api.store.publish([newEvent('alice')], null);
     const [lease] = await api.settleDue('dead');
     await change('retryDelivery', `/delivery/${lease?.deliveryId}/retry`, alice, 'delivery.retry');
+    const [again] = await api.settleDue('dead');
+    await change(
+      'retryDeliveries',
+      '/deliveries/retry',
+      { ...alice, body: { delivery_ids: [again?.deliveryId] } },
+      'delivery.retry',
+    );
+    await change('createPortalLink', '/account/alice/portal_link', operator, 'portal_link.create');
     const { data: replay } = await change(
       'createReplay',
       `${path}/replay`,

@@ -288,7 +288,7 @@ describe('the scope of a key', () => {
       operator: { key: api.operatorKey },
       'operator for account': { key: api.operatorKey, account: username },
     };
-    assert.equal(api.routes.length, 37);
+    assert.equal(api.routes.length, 44);
     for (const route of api.routes) {
       for (const prefix of ['/v2', '/open/v2']) {
         // A stream would not end: it is refused for what it asks, once the caller was let in.
@@ -323,10 +323,12 @@ describe('the scope of a key', () => {
     assert.deepEqual(operatorOnly.sort(), [
       'createAccount',
       'createAccountKey',
+      'createPortalLink',
       'deleteAccount',
       'deleteEventType',
       'getAccount',
       'getEncryptionKeys',
+      'getSystem',
       'listAccountKeys',
       'listAccounts',
       'putEventType',
