@@ -363,7 +363,8 @@ describe('the handler', TIME_LIMIT, () => {
     assert.equal((await ask(`${url}/hooks/v2/account`, key, { username: 'alice' })).code, 0);
     assert.equal((await ask(`${url}/hooks/v2/account/alice?`, key)).data.username, 'alice');
     assert.equal((await ask(`${url}/hooks/healthz`, null)).status, 200);
-    assert.equal((await ask(`${url}/hooks`, key)).code, 10104);
+    assert.equal((await ask(`${url}/hooks/v2`, key)).code, 10104);
+    assert.match((await fetch(`${url}/hooks`)).headers.get('content-type') as string, /^text\/html/);
     for (const path of ['/', '/v2/accounts', '/hooksv2/accounts', '/hook']) {
       assert.equal(await (await fetch(`${url}${path}`)).text(), `host: ${path}`);
     }

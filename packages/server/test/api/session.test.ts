@@ -74,7 +74,7 @@ for (const engine of ['SQLite', 'PostgreSQL'] as const) {
       const opened = await database;
       api = await testApp(opened === null ? {} : { openStore: () => opened.open() });
       // PostgreSQL judges by its own clock.
-      if (opened !== null) api.clock.advance(Date.now() - api.clock.now());
+      if (opened !== null) api.clock.jump(Date.now() - api.clock.now());
     });
     after(async () => {
       await api.close();
@@ -178,7 +178,7 @@ describe('a sign-out, a revocation, a suspension', () => {
       await there.close();
       await database.remove();
     });
-    for (const { clock } of [here, there]) clock.advance(Date.now() - clock.now());
+    for (const { clock } of [here, there]) clock.jump(Date.now() - clock.now());
     const { username } = await here.createAccount();
     const first = await here.createKey(username, ['account']);
     const second = await here.createKey(username, ['account']);
