@@ -52,8 +52,9 @@ export function ErrorPanel({ error, title, onRetry, compact = false, children }:
   );
 }
 
-/** The API's messages begin in lower case; here they stand alone. */
+/** The API's messages begin in lower case; here they stand alone. A host or a field's name that one begins with stays as it is. */
 export function sentence(message: string): string {
-  const text = message.charAt(0).toUpperCase() + message.slice(1);
+  const beginsWithWord = /^[a-z]+(?:[ ,:;’]|$)/.test(message);
+  const text = beginsWithWord ? message.charAt(0).toUpperCase() + message.slice(1) : message;
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }
