@@ -42,7 +42,11 @@ export async function checkEgress(options: EgressToCheck): Promise<Check[]> {
   } catch (error) {
     return [
       skipped('DNS', 'not asked'),
-      wrong('egress', (error as Error).message, 'give --to the URL of a receiver that deliveries may go to'),
+      wrong(
+        'egress',
+        (error as Error).message,
+        'run doctor with the settings of serve (POSTHORN_ENDPOINT_POLICY, POSTHORN_ALLOW_PRIVATE), or give --to the URL of a receiver that deliveries may go to',
+      ),
     ];
   }
   const host = target.hostname.replace(/^\[|\]$/g, '');
