@@ -4,8 +4,17 @@ import { after, before, describe, it, type TestContext } from 'node:test';
 import type { Browser } from 'playwright-core';
 
 import { TEST_RECEIVER_URLS } from '../../server/src/delivery/test-receiver.ts';
+import { createDatabase } from '../../server/test/support/postgres.ts';
 import { skipsWithout } from '../../server/test/support/tools.ts';
-import { findChromium, LACKS_CHROMIUM, launch, PATIENCE_MS, TestServer, Visitor } from './support/bench.ts';
+import {
+  findChromium,
+  LACKS_CHROMIUM,
+  launch,
+  PATIENCE_MS,
+  PHONE,
+  TestServer,
+  Visitor,
+} from './support/bench.ts';
 
 const SCRIPT = 'generated_script_success';
 const VIDEO = 'generated_video_success';
@@ -30,10 +39,14 @@ after(async () => {
 }, TIMEOUT);
 
 /** A test with a browser of its own, in which nothing may be wrong at the end. */
-function test(name: string, run: (visitor: Visitor, t: TestContext) => Promise<void>): void {
+function test(
+  name: string,
+  run: (visitor: Visitor, t: TestContext) => Promise<void>,
+  viewport?: typeof PHONE,
+): void {
   it(name, TIMEOUT, async (t) => {
     if (skipsWithout(t, executablePath === null ? LACKS_CHROMIUM : null)) return;
-    const visitor = await Visitor.open(browser, server);
+    const visitor = await Visitor.open(browser, server, viewport);
     try {
       await run(visitor, t);
       assert.deepEqual(visitor.troubles, []);
@@ -231,7 +244,7 @@ describe('an endpoint', () => {
     await page.getByRole('button', { name: 'Retry now' }).click();
     await page.getByRole('button', { name: 'Send again' }).waitFor();
     await page.reload();
-    await page.getByText('delivered', { exact: false }).first().waitFor();
+    await page.getByRole('row').filter({ hasText: 'delivered' }).first().waitFor();
 
     // And once more by a replay, counted first.
     await visitor.go(`/replays?account=${username}&endpoint_id=${endpointId}&status=all&since=0`);
@@ -315,6 +328,66 @@ describe('what is hostile', () => {
 });
 
 describe('every page', () => {
+  const OF_BOTH = [
+    '/',
+    '/endpoints',
+    '/endpoints/new',
+    '/deliveries',
+    '/events',
+    '/replays',
+    '/event-types',
+    `/event-types/${VIDEO}`,
+    '/api-keys',
+    '/first-run',
+  ];
+  const OF_OPERATORS = ['/accounts', '/audit', '/system'];
+
+  async function judge(visitor: Visitor, path: string): Promise<void> {
+    const { page } = visitor;
+    await page.setViewportSize({ width: 1280, height: 800 });
+    await page.emulateMedia({ colorScheme: 'light' });
+    await visitor.go(path);
+    assert.deepEqual(await visitor.accessibilityMistakes(), [], `${path}, light`);
+    await page.emulateMedia({ colorScheme: 'dark' });
+    assert.deepEqual(await visitor.accessibilityMistakes(['color-contrast']), [], `${path}, dark`);
+    await page.setViewportSize(PHONE);
+    await visitor.settled();
+    assert.ok((await visitor.overflow()) <= 0, `${path} is wider than a phone`);
+    assert.deepEqual(visitor.troubles, [], path);
+  }
+
+  test('is for everybody who can’t see, or not well, and on a phone: the operator’s', async (visitor) => {
+    const { username, bad, failed } = await livedIn();
+    await visitor.go('/sign-in');
+    assert.deepEqual(await visitor.accessibilityMistakes(), [], 'sign-in');
+    await visitor.signIn(server.operatorKey);
+    for (const path of [...OF_OPERATORS, '/', '/endpoints']) await judge(visitor, path);
+    const inAccount = [
+      ...OF_BOTH,
+      `/endpoints/${bad.endpoint_id}`,
+      `/endpoints/${bad.endpoint_id}?tab=verify`,
+      `/deliveries/${failed.delivery_id}`,
+      `/events/${failed.event_id}`,
+      `/accounts/${username}`,
+    ];
+    for (const path of inAccount)
+      await judge(visitor, `${path}${path.includes('?') ? '&' : '?'}account=${username}`);
+  });
+
+  test('is for everybody who can’t see, or not well, and on a phone: the customer’s', async (visitor) => {
+    const { username, good, done } = await livedIn();
+    await visitor.openPortal(username);
+    for (const path of [
+      ...OF_BOTH,
+      `/endpoints/${good.endpoint_id}`,
+      `/deliveries/${done.delivery_id}`,
+      `/events/${done.event_id}`,
+      '/nowhere',
+    ]) {
+      await judge(visitor, path);
+    }
+  });
+
   test('is reached and used by the keyboard alone', async (visitor) => {
     const { page } = visitor;
     const { username } = await livedIn();
@@ -360,5 +433,55 @@ describe('every page', () => {
     );
     t.diagnostic(`${Math.round(bytes / 1024)} KB, interactive after ${Math.round(interactiveMs)} ms`);
     assert.ok(bytes < 250 * 1024, `${bytes} bytes`);
+  });
+});
+
+describe('on PostgreSQL', () => {
+  it('the page shows and does the same', TIMEOUT, async (t) => {
+    if (skipsWithout(t, executablePath === null ? LACKS_CHROMIUM : null)) return;
+    const database = await createDatabase();
+    const other = await TestServer.start(database.url);
+    const visitor = await Visitor.open(browser, other);
+    t.after(async () => {
+      await visitor.close();
+      await other.stop();
+      await database.drop();
+    });
+    const { page } = visitor;
+    await other.call('POST', '/v2/account', { username: 'alice' });
+    await visitor.openPortal('alice');
+    await visitor.go('/endpoints/new');
+    await page.getByLabel('URL').fill(TEST_RECEIVER_URLS.succeed);
+    await page.getByRole('checkbox', { name: SCRIPT }).check();
+    await page.getByRole('button', { name: 'Add endpoint' }).click();
+    await page.waitForURL(/\/endpoints\/wh_/);
+    const data = { task_id: 't', status: 'completed', scripts: [] };
+    await other.call('POST', '/v2/publish', { username: 'alice', event: SCRIPT, data });
+    for (const path of [
+      '/',
+      '/endpoints',
+      '/deliveries',
+      '/events',
+      '/replays',
+      '/event-types',
+      '/api-keys',
+    ]) {
+      await visitor.go(path);
+    }
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.waitForURL(/\/sign-in/);
+    await visitor.signIn(other.operatorKey);
+    for (const path of [
+      '/',
+      '/accounts',
+      '/accounts/alice',
+      '/audit',
+      '/system',
+      '/deliveries?account=alice',
+    ]) {
+      await visitor.go(path);
+    }
+    await page.getByRole('row').filter({ hasText: 'delivered' }).first().waitFor();
+    assert.deepEqual(visitor.troubles, []);
   });
 });
