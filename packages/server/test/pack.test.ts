@@ -91,9 +91,14 @@ function copyContext(name: string): string {
   return folder;
 }
 
+/** What says how this machine reaches the registry: without it npm under another Node knows neither its certificates nor its settings. */
+const OF_THE_MACHINE = /^(NODE_EXTRA_CA_CERTS|npm_config_(globalconfig|userconfig))$/i;
+
 /** This Node first, as in the image; no settings of this process's. */
 function environment(): NodeJS.ProcessEnv {
-  const own = Object.entries(process.env).filter(([name]) => !/^(POSTHORN_|NODE_|npm_)/i.test(name));
+  const own = Object.entries(process.env).filter(
+    ([name]) => OF_THE_MACHINE.test(name) || !/^(POSTHORN_|NODE_|npm_)/i.test(name),
+  );
   return { ...Object.fromEntries(own), PATH: `${dirname(process.execPath)}:${process.env.PATH}` };
 }
 
