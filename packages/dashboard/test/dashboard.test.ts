@@ -244,7 +244,7 @@ describe('an endpoint', () => {
     await page.getByRole('button', { name: 'Retry now' }).click();
     await page.getByRole('button', { name: 'Send again' }).waitFor();
     await page.reload();
-    await page.getByRole('row').filter({ hasText: 'delivered' }).first().waitFor();
+    await page.getByRole('button', { name: /^#2 200 / }).waitFor();
 
     // And once more by a replay, counted first.
     await visitor.go(`/replays?account=${username}&endpoint_id=${endpointId}&status=all&since=0`);
