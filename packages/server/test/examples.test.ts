@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { text as textOf } from 'node:stream/consumers';
 import { before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -93,6 +93,34 @@ describe('examples', { timeout: 4 * LONGEST_RUN_MS }, () => {
         /the shop can't read what others published: permission denied/,
       ),
     ));
+
+  it('demo (`npm run demo`) comes to its end, and its closing figures are those of its table', async () => {
+    const { scripts } = JSON.parse(readFileSync(new URL('package.json', ROOT), 'utf8')) as {
+      scripts: { demo: string };
+    };
+    assert.equal(scripts.demo, 'node examples/demo/main.ts', 'what is run here');
+    const outcome = await run('demo', {});
+    assertShown(outcome, /^Publishing all 22 event types; /m);
+    const closing =
+      /^(\d+) events, (\d+) deliveries, (\d+) attempts: the receiver answered (\d+) with 500$/m.exec(
+        outcome.stdout,
+      );
+    const [events, deliveries, attempts, refused] = (closing ?? []).slice(1).map(Number);
+    const rows = [...outcome.stdout.matchAll(/^(\w+) +(\d+) +(\d+) {2}delivered +\d+ ms$/gm)];
+    const sum = (column: number) => rows.reduce((total, row) => total + Number(row[column]), 0);
+    assert.deepEqual([events, rows.length], [22, 22], outcome.stdout);
+    assert.deepEqual([deliveries, attempts], [sum(2), sum(3)]);
+    const subscribed = [...outcome.stdout.matchAll(/ subscribes to (\d+) event types$/gm)].map(([, n]) =>
+      Number(n),
+    );
+    assert.equal(subscribed.length, 3);
+    assert.equal(
+      deliveries,
+      subscribed.reduce((total, n) => total + n, 0),
+    );
+    // Which it refuses at first goes by the ids, which are the same in each run.
+    assert.ok(Number(refused) > 0 && Number(attempts) - Number(deliveries) === refused, outcome.stdout);
+  });
 
   it('those on PostgreSQL say what they need', async () => {
     const { code, stderr } = await run('publish-from-sql', {});
