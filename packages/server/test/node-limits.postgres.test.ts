@@ -130,9 +130,9 @@ describe('two API nodes and three workers', TIME_LIMIT, () => {
     assert.equal(target.requests.length, 200);
   });
 
-  it('keep the rate of an endpoint together', async (t) => {
+  it('keep the rate of an endpoint together, within a tenth in both directions while enough is due', async (t) => {
     const rate = 20;
-    const events = 100;
+    const events = 200;
     const arrivals: number[] = [];
     const target = await receiver(t, (socket, request) => {
       arrivals.push(performance.now());
@@ -145,7 +145,7 @@ describe('two API nodes and three workers', TIME_LIMIT, () => {
     const measured = ((events - 1) * 1000) / tookMs;
     t.diagnostic(`${measured.toFixed(1)} attempts a second where ${rate} are allowed`);
     assert.ok(measured <= rate * 1.1, `${measured} attempts a second`);
-    assert.ok(measured >= rate * 0.5, `only ${measured} attempts a second: a node doesn't get on`);
+    assert.ok(measured >= rate * 0.9, `only ${measured} attempts a second: a node doesn't get on`);
   });
 
   it('take 20 POST requests a minute of an account key, however many come at once', async () => {
