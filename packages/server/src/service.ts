@@ -251,6 +251,7 @@ async function wire(
     {
       queueDepth: () => store.queueDepth(),
       endpointStates: () => store.countEndpointStates(),
+      historyBytes: () => store.historyBytes(),
       ping: () => store.ping(),
       dispatcherDepth: () => dispatcher.depth,
       connections: () => requester.connections,
@@ -363,6 +364,7 @@ async function wire(
     clock,
     logger,
     version,
+    role: config.role,
     operatorKeyHash: config.operatorKey === null ? null : hashApiKey(config.operatorKey),
     settings: {
       endpointPolicy: config.endpointPolicy,

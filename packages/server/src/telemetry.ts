@@ -15,6 +15,7 @@ import type { EndpointStateCounts, EndpointTurn, QueueDepth } from './store/stor
 export interface TelemetrySources {
   queueDepth(): Promise<QueueDepth>;
   endpointStates(): Promise<EndpointStateCounts>;
+  historyBytes(): Promise<number>;
   /** Resolves when the store can commit now. */
   ping(): Promise<void>;
   /** Of the dispatcher of this process. */
@@ -214,6 +215,10 @@ export function createTelemetry(
     'posthorn_endpoints',
     'Endpoints that are not well, of all accounts: failing, probing (one attempt at a time), disabled by the service.',
   );
+  const history = registry.gauges(
+    'posthorn_history_bytes',
+    'What events, deliveries and attempts take on disk, of all nodes; on SQLite with all else that the file has in use.',
+  );
   const storeUp = registry
     .gauges('posthorn_store_up', '1 when the database could commit at this reading, else 0.')
     .with({});
@@ -277,6 +282,14 @@ export function createTelemetry(
     }
   }
 
+  async function readHistory(): Promise<void> {
+    try {
+      history.with({}).set(await inTime(sources.historyBytes()));
+    } catch {
+      history.clear();
+    }
+  }
+
   async function readStore(): Promise<void> {
     const isUp = await inTime(sources.ping()).then(
       () => true,
@@ -328,7 +341,7 @@ export function createTelemetry(
     },
     contentType: METRICS_CONTENT_TYPE,
     async render() {
-      await Promise.all([readQueue(), readEndpoints(), readStore()]);
+      await Promise.all([readQueue(), readEndpoints(), readHistory(), readStore()]);
       const { inFlight, ready, settling } = sources.dispatcherDepth();
       dispatcher.with({ state: 'in_flight' }).set(inFlight);
       dispatcher.with({ state: 'ready' }).set(ready);

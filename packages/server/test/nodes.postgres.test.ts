@@ -220,8 +220,21 @@ describe('nodes that come and go', TIME_LIMIT, () => {
 
   it('of an older version refuse to start on a newer schema with a sentence; those that run go on', async (t) => {
     const { database, fleet, receiver } = await scene(t);
-    const node = await fleet.start('all');
+    const [node, worker] = (await Promise.all([fleet.start('all'), fleet.start('worker')])) as [
+      FleetNode,
+      FleetNode,
+    ];
     await subscribe(node, receiver);
+    const known = knownSchemaVersion();
+    const readiness = (role: string, version: number) => ({
+      status: 'ready',
+      role,
+      schema_version: version,
+      known_schema_version: known,
+      outdated: version > known,
+    });
+    assert.deepEqual(await node.operator.data('GET', '/readyz'), readiness('all', known));
+    assert.deepEqual(await worker.operator.data('GET', '/readyz'), readiness('worker', known));
     const newer = knownSchemaVersion() + 1;
     await database.query(
       `INSERT INTO posthorn.schema_migration (version, name, checksum) VALUES ($1, 'later', 'x')`,
@@ -232,6 +245,9 @@ describe('nodes that come and go', TIME_LIMIT, () => {
       assert.doesNotMatch(error.message, /\n {4}at /, 'a sentence, not a stack trace');
       return true;
     });
+    // Another node was upgraded: they say so, and go on.
+    assert.deepEqual(await node.operator.data('GET', '/readyz'), readiness('all', known + 1));
+    assert.deepEqual(await worker.operator.data('GET', '/readyz'), readiness('worker', known + 1));
     await publish(node, 'one');
     await receiver.whenRequests(1);
   });

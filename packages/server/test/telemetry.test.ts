@@ -14,6 +14,7 @@ function create(sources: Partial<TelemetrySources> = {}): Telemetry {
     {
       queueDepth: () => Promise.resolve({ scheduled: 5, due: 3, leased: 2, oldestDueMs: 1_500 }),
       endpointStates: () => Promise.resolve({ failing: 4, probing: 2, disabled: 1 }),
+      historyBytes: () => Promise.resolve(1_048_576),
       ping: () => Promise.resolve(),
       dispatcherDepth: () => ({ inFlight: 1, ready: 2, settling: 3 }),
       connections: () => ({ open: 7, idle: 4 }),

@@ -65,6 +65,8 @@ export interface ApiDeps {
   logger: Logger;
   /** The product's version, shown by `/openapi.json`. */
   version: string;
+  /** Told by `/readyz`. */
+  role: 'all' | 'api' | 'worker';
   /** SHA-256 (hex) of an operator key from the configuration, valid without a row in the store. */
   operatorKeyHash: string | null;
   settings: ApiSettings;

@@ -13,6 +13,7 @@ import type { Access } from './auth.ts';
 import type { ApiDeps } from './deps.ts';
 import { SUCCESS_MESSAGE } from './envelope.ts';
 import type { ApiRoute } from './route.ts';
+import { Readiness } from './system.ts';
 
 type Node = Record<string, unknown>;
 
@@ -234,25 +235,28 @@ function errorNames(route: ApiRoute): string[] {
   return [...new Set(names)];
 }
 
-function operationOf(route: ApiRoute, components: Components): Node {
-  const data = components.refer(route.data) as Node;
-  const example = exampleOf(route.data);
-  const envelope = {
-    type: 'object',
-    required: ['rid', 'code', 'msg', 'data'],
-    properties: {
-      rid: { type: 'string' },
-      code: { type: 'integer', description: '0 on success.' },
-      msg: { type: 'string' },
-      data,
+/** A success with this `data`, and its example where there is one. */
+function enveloped(data: Node, example: unknown): Node {
+  return {
+    schema: {
+      type: 'object',
+      required: ['rid', 'code', 'msg', 'data'],
+      properties: {
+        rid: { type: 'string' },
+        code: { type: 'integer', description: '0 on success.' },
+        msg: { type: 'string' },
+        data,
+      },
     },
-  };
-  const enveloped = {
-    schema: envelope,
     ...(example === undefined
       ? {}
       : { example: { rid: EXAMPLE_RID, code: 0, msg: SUCCESS_MESSAGE, data: example } }),
   };
+}
+
+function operationOf(route: ApiRoute, components: Components): Node {
+  const data = components.refer(route.data) as Node;
+  const example = exampleOf(route.data);
   const isStream = route.stream !== undefined;
   const responses: Node = {
     '200': {
@@ -260,7 +264,7 @@ function operationOf(route: ApiRoute, components: Components): Node {
       headers: { 'x-request-id': { $ref: '#/components/headers/RequestId' } },
       content: isStream
         ? { 'text/event-stream': { schema: data, ...(example === undefined ? {} : { example }) } }
-        : { 'application/json': enveloped },
+        : { 'application/json': enveloped(data, example) },
     },
   };
   for (const name of errorNames(route)) {
@@ -292,6 +296,28 @@ function operationOf(route: ApiRoute, components: Components): Node {
           },
         }),
     responses,
+  };
+}
+
+/** What load balancers and deployments ask, at the root and without a key. */
+function readinessOperation(components: Components): Node {
+  return {
+    operationId: 'getReadiness',
+    tags: ['System'],
+    summary: 'Ask whether requests may be sent to this process',
+    description:
+      'Ready is a process that neither starts nor stops and whose database takes a commit. No key is needed.',
+    security: [],
+    responses: {
+      '200': {
+        description: 'Send it requests.',
+        headers: { 'x-request-id': { $ref: '#/components/headers/RequestId' } },
+        content: {
+          'application/json': enveloped(components.refer(Readiness) as Node, exampleOf(Readiness)),
+        },
+      },
+      '503': { $ref: '#/components/responses/Unavailable' },
+    },
   };
 }
 
@@ -428,6 +454,7 @@ export function buildOpenApi(
       (paths[path] as Node)[route.method.toLowerCase()] = operationOf(route, components);
     }
   }
+  paths['/readyz'] = { get: readinessOperation(components) };
   components.add('Error', {
     type: 'object',
     required: ['rid', 'code', 'msg', 'data'],

@@ -1,6 +1,8 @@
 /** What machines ask without an account: liveness, readiness, metrics, the API's description. */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 
+import { type Static, Type } from 'typebox';
+
 import { unavailable } from '../errors.ts';
 import { type Authenticator, addressGroup } from './auth.ts';
 import type { ApiDeps } from './deps.ts';
@@ -37,11 +39,30 @@ export function mountDescription(
   });
 }
 
+/** What `/readyz` answers with 200. */
+export const Readiness = Type.Object(
+  {
+    status: Type.Literal('ready'),
+    role: Type.Enum(['all', 'api', 'worker'], { description: 'What this process is for.' }),
+    schema_version: Type.Integer({ minimum: 0, description: 'Of the database, now.', examples: [9] }),
+    known_schema_version: Type.Integer({
+      minimum: 0,
+      description: 'The newest that this process knows.',
+      examples: [9],
+    }),
+    outdated: Type.Boolean({
+      description:
+        'A later Posthorn has migrated the database. This process goes on, but would not start any more: replace it.',
+    }),
+  },
+  { title: 'Readiness' },
+);
+
 /** `/healthz`, `/readyz` and `/metrics`. */
 export function mountHealth(app: FastifyInstance, deps: ApiDeps, auth: Authenticator): void {
   const { store, clock, metrics } = deps;
 
-  async function checkReady(): Promise<void> {
+  async function checkReady(): Promise<Static<typeof Readiness>> {
     let cancel = (): void => {};
     const late = new Promise<never>((_, reject) => {
       cancel = clock.timer(READY_TIMEOUT_MS, () =>
@@ -49,7 +70,17 @@ export function mountHealth(app: FastifyInstance, deps: ApiDeps, auth: Authentic
       );
     });
     try {
-      await Promise.race([Promise.all([store.ping(), deps.ready?.()]), late]);
+      const [schema] = await Promise.race([
+        Promise.all([store.schema(), store.ping(), deps.ready?.()]),
+        late,
+      ]);
+      return {
+        status: 'ready',
+        role: deps.role,
+        schema_version: schema.version,
+        known_schema_version: schema.known,
+        outdated: schema.version > schema.known,
+      };
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       throw unavailable(`not ready: ${reason}`, error);
@@ -70,8 +101,7 @@ export function mountHealth(app: FastifyInstance, deps: ApiDeps, auth: Authentic
     url: '/readyz',
     exposeHeadRoute: true,
     async handler(request) {
-      await checkReady();
-      return success(request.id, { status: 'ready' });
+      return success(request.id, await checkReady());
     },
   });
 

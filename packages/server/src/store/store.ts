@@ -597,7 +597,14 @@ export interface Store {
    */
   stats(query: StatsQuery): Promise<StatsResult>;
   queueDepth(): Promise<QueueDepth>;
+  /**
+   * Bytes that events, deliveries and attempts take on disk, as {@link historyCut} compares them: what the engine knows of
+   * its files, no row is counted. SQLite has one file, so all else that is in it is counted in.
+   */
+  historyBytes(): Promise<number>;
   state(): Promise<StoreState>;
+  /** The version of the schema that the data has now, and the newest that this process knows: less once a later Posthorn has migrated the data. */
+  schema(): Promise<{ version: number; known: number }>;
   /**
    * One account's, or all accounts' (null), with at most `limit` troubled endpoints, judged by what was attempted at or
    * after `since` (unix ms).

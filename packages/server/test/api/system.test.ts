@@ -51,6 +51,26 @@ describe('health and readiness', () => {
     assert.equal((await api.request('GET', '/readyz')).status, 200);
   });
 
+  it('tell the role of the process, and a schema that a later version has made', async (t) => {
+    let version = 0;
+    const api = await testApp({
+      wrapStore: (store) =>
+        overriding(store, {
+          schema: async () => {
+            const { known } = await store.schema();
+            return { version: known + version, known };
+          },
+        }),
+    });
+    t.after(() => api.close());
+    const { known } = await api.store.schema();
+    const readiness = async () => (await api.request('GET', '/readyz')).data;
+    const expected = { status: 'ready', role: 'all', known_schema_version: known };
+    assert.deepEqual(await readiness(), { ...expected, schema_version: known, outdated: false });
+    version = 1;
+    assert.deepEqual(await readiness(), { ...expected, schema_version: known + 1, outdated: true });
+  });
+
   it('say that the service is not ready while it is not', async (t) => {
     let reason: string | null = 'the service is stopping';
     const api = await testApp({

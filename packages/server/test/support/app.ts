@@ -187,6 +187,7 @@ export async function testApp(options: TestAppOptions = {}): Promise<TestApp> {
     clock,
     logger: pino({ level: 'debug' }, sink),
     version: '0.0.0-test',
+    role: 'all',
     operatorKeyHash: hashApiKey(operatorKey),
     settings: {
       endpointPolicy: 'public-https',

@@ -276,7 +276,7 @@ async function mergeHour(sql: Sql, now: number): Promise<boolean> {
 
 // ---------------------------------------------------------------- all of it
 
-export function purgeOperations(context: EngineContext): Operations<'purge' | 'historyCut'> {
+export function purgeOperations(context: EngineContext): Operations<'purge' | 'historyBytes' | 'historyCut'> {
   /**
    * The time before which all history that was over has gone, as far as this process knows. What isn't over before a
    * time that has passed never will be, for it ends later: so such a time is gone through once.
@@ -345,6 +345,11 @@ export function purgeOperations(context: EngineContext): Operations<'purge' | 'h
   }
 
   return {
+    async historyBytes() {
+      const bytes = await bytesByDay(context);
+      return [...bytes.values()].reduce((sum, ofDay) => sum + ofDay, 0);
+    },
+
     async historyCut(maxBytes) {
       const now = await nowOf(context);
       const bytes = await bytesByDay(context);

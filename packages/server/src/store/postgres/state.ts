@@ -1,4 +1,5 @@
 import type { EngineContext, Operations } from './engine.ts';
+import { knownSchemaVersion } from './migrate.ts';
 
 interface NodeRow {
   node_id: number;
@@ -9,8 +10,16 @@ interface NodeRow {
   leases: number;
 }
 
-export function stateOperations({ query, nodeId }: EngineContext): Operations<'state'> {
+export function stateOperations({ query, nodeId }: EngineContext): Operations<'state' | 'schema'> {
+  const known = knownSchemaVersion();
   return {
+    async schema() {
+      const [newest] = await query<{ version: number }>(
+        'SELECT coalesce(max(version), 0) AS version FROM posthorn.schema_migration',
+      );
+      return { version: newest?.version ?? 0, known };
+    },
+
     async state() {
       const [database] = await query<{ version: string; size: number }>(
         `SELECT current_setting('server_version') AS version, pg_database_size(current_database()) AS size`,

@@ -17,7 +17,10 @@ const ACCOUNT_TABLES: [table: string, key: string, deliveryId: 'delivery_id' | '
   ['endpoint', 'endpoint_id', 'NULL'],
 ];
 
-export function purgeOperations({ db, now }: EngineContext): Pick<SyncStore, 'purge' | 'historyCut'> {
+export function purgeOperations({
+  db,
+  now,
+}: EngineContext): Pick<SyncStore, 'purge' | 'historyBytes' | 'historyCut'> {
   const deletedAccount = db.prepare<[], { username: string }>(
     `SELECT username FROM account WHERE status = 'deleted' LIMIT 1`,
   );
@@ -89,10 +92,14 @@ export function purgeOperations({ db, now }: EngineContext): Pick<SyncStore, 'pu
        UNION ALL SELECT (SELECT created_at FROM event ORDER BY seq LIMIT 1))`,
   );
 
+  // What is free in the file is used again before it grows.
+  const historyBytes = (): number => used.get()?.bytes ?? 0;
+
   return {
+    historyBytes,
+
     historyCut(maxBytes, gone) {
-      // What is free in the file is used again before it grows.
-      if ((used.get()?.bytes ?? 0) <= maxBytes) return null;
+      if (historyBytes() <= maxBytes) return null;
       const newest = now() - HOUR_MS;
       const from = gone ?? oldest.get()?.at ?? newest;
       const step = Math.max(CUT_LEAST_MS, Math.ceil((newest - from) / CUT_PART));

@@ -1,10 +1,17 @@
 import { statfsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
+import { knownSchemaVersion } from './database.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
 
-export function stateOperations({ db, now }: EngineContext): Pick<SyncStore, 'state'> {
+export function stateOperations({ db, now }: EngineContext): Pick<SyncStore, 'state' | 'schema'> {
+  const known = knownSchemaVersion();
+  const newest = db.prepare<[], { version: number }>(
+    'SELECT ifnull(max(version), 0) AS version FROM schema_migration',
+  );
   return {
+    schema: () => ({ version: newest.get()?.version ?? 0, known }),
+
     state() {
       const value = (name: string): number => Number(db.pragma(name, { simple: true }));
       const disk = statfsSync(dirname(db.name));
