@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { findBinaries } from '../packages/server/test/support/postgres-cluster.ts';
 
 const ROOT = join(import.meta.dirname, '..');
-const SETUP = 'packages/server/test/support/postgres-run.ts';
+const SETUP = 'packages/server/test/support/whole-run.ts';
 /** A test file that leaves something open never ends by itself. When it is interrupted, the runner tells which. */
 const LONGEST_RUN_MS = 15 * 60_000;
 

@@ -17,6 +17,9 @@ const SEEDING_PATIENCE_MS = 30_000;
 const DONE = 'seed-done';
 const LATER = 'seed-later';
 
+/** An endpoint that fails a thousand times in a row would get probes instead. */
+const SEEDING_SETTINGS: Readonly<Record<string, string>> = { POSTHORN_PROBE_AFTER: '1000000' };
+
 /** A table whose rows have an account and one of these columns holds rows of events or deliveries. */
 export const OF_EVENTS: readonly string[] = ['event_id', 'event_seq', 'delivery_id'];
 
@@ -40,16 +43,16 @@ export interface RowCopier {
 /**
  * Fills a Posthorn that isn't running.
  *
- * @param start - starts it, with API and delivery
+ * @param start - starts it, with API and delivery, and these settings besides its own
  * @param openCopier - opens its database once it has stopped
  */
 export async function fillPosthorn(
   counts: { finished: number; pending: number },
   fleet: Fleet,
-  start: () => Promise<Running>,
+  start: (settings: Readonly<Record<string, string>>) => Promise<Running>,
   openCopier: () => Promise<RowCopier>,
 ): Promise<void> {
-  const targets = await makeSeeds(fleet, start);
+  const targets = await makeSeeds(fleet, () => start(SEEDING_SETTINGS));
   const copier = await openCopier();
   try {
     const tables = await copier.tables();

@@ -43,11 +43,11 @@ function onPostgres(name: string, roles: Roles, processes: string): System {
   let state: State | undefined;
   let started: PosthornProcess[] = [];
 
-  async function start(mode: Mode): Promise<Running> {
+  async function start(mode: Mode, settings: Readonly<Record<string, string>> = {}): Promise<Running> {
     if (state === undefined) throw new Error(`${name}: start before setUp`);
     const { site, postgres, key, env } = state;
     const starting = roles[mode].map((role) =>
-      startPosthorn(site, `${name}-${role}`, key, { ...env, POSTHORN_ROLE: role }),
+      startPosthorn(site, `${name}-${role}`, key, { ...env, POSTHORN_ROLE: role, ...settings }),
     );
     const settled = await Promise.allSettled(starting);
     started = settled.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
@@ -83,14 +83,14 @@ function onPostgres(name: string, roles: Roles, processes: string): System {
       await api.createFleet(fleet).finally(() => api.close());
       await stop();
     },
-    start,
+    start: (mode) => start(mode),
     async fill(counts) {
       if (state === undefined) throw new Error(`${name}: fill before setUp`);
       const { fleet, url } = state;
       await fillPosthorn(
         counts,
         fleet,
-        () => start('both'),
+        (settings) => start('both', settings),
         () => openPostgresCopier(url),
       );
     },

@@ -29,11 +29,11 @@ export function posthornSqlite(): System {
   let state: State | undefined;
   let running: Running | undefined;
 
-  async function start(mode: Mode): Promise<Running> {
+  async function start(mode: Mode, settings: Readonly<Record<string, string>> = {}): Promise<Running> {
     if (state === undefined) throw new Error(`${NAME}: start before setUp`);
     const { site, key, env } = state;
     const role: Record<string, string> = mode === 'ingest' ? { POSTHORN_ROLE: 'api' } : {};
-    const processes = [await startPosthorn(site, NAME, key, { ...env, ...role })];
+    const processes = [await startPosthorn(site, NAME, key, { ...env, ...role, ...settings })];
     running = {
       port: processes[0]?.port ?? null,
       apiKey: key,
@@ -66,14 +66,14 @@ export function posthornSqlite(): System {
       await api.createFleet(fleet).finally(() => api.close());
       await stop();
     },
-    start,
+    start: (mode) => start(mode),
     async fill(counts) {
       if (state === undefined) throw new Error(`${NAME}: fill before setUp`);
       const { fleet, file } = state;
       await fillPosthorn(
         counts,
         fleet,
-        () => start('both'),
+        (settings) => start('both', settings),
         () => openSqliteCopier(file),
       );
     },

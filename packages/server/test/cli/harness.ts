@@ -27,7 +27,9 @@ export interface RunOptions {
 }
 
 function cleanEnvironment(extra: Record<string, string>): Record<string, string> {
-  const own = Object.entries(process.env).filter(([name]) => !/^(POSTHORN_|NODE_)/.test(name));
+  const own = Object.entries(process.env).filter(
+    ([name]) => !/^(POSTHORN_|NODE_)/.test(name) || name === 'NODE_COMPILE_CACHE',
+  );
   return { ...(Object.fromEntries(own) as Record<string, string>), ...extra };
 }
 

@@ -238,7 +238,7 @@ describe('what a process leaves behind', () => {
 
   it('nor after a whole run of the suites', async (t) => {
     const run = `
-      import { globalSetup, globalTeardown } from '${urlOf('postgres-run.ts')}';
+      import { globalSetup, globalTeardown } from '${urlOf('whole-run.ts')}';
       await globalSetup();
       console.log(process.env.POSTHORN_TEST_POSTGRES_URL);
       await globalTeardown();`;
