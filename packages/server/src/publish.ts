@@ -175,6 +175,8 @@ export interface PublisherLimits {
   /**
    * How long, in ms, the last batch must have been with the store before another joins it. A store that answers sooner
    * gets one full batch after another, which costs it least; one that hangs on a batch doesn't hold up the rest.
+   *
+   * Where batches take long because the machine is busy, it is three times what they took lately, up to ten times this.
    */
   joinAfterMs: number;
   /** Events that may wait for their batch; beyond it publishing is refused for a second. */
@@ -229,6 +231,13 @@ export interface PublisherOptions {
   clock?: Pick<Clock, 'monotonic' | 'timer'>;
 }
 
+/** A batch that takes so many times as long as those before waits for something else than its turn. */
+const JOIN_FACTOR = 3;
+/** The most that is waited, in parts of {@link PublisherLimits.joinAfterMs}. */
+const MAX_JOIN_PARTS = 10;
+/** What a batch took counts so much in the mean of the last ones. */
+const LAST_BATCH_SHARE = 1 / 8;
+
 interface Request {
   /** Whose events these are; empty for those of several accounts. */
   account: string;
@@ -261,6 +270,8 @@ export class Publisher {
   #batchesInFlight = 0;
   /** Monotonic ms. */
   #lastSentAtMs = 0;
+  /** What batches took lately, in ms. */
+  #usualMs = 0;
   #cancelJoin: (() => void) | null = null;
   #stopped: PromiseWithResolvers<void> | null = null;
 
@@ -333,7 +344,7 @@ export class Publisher {
     this.#cancelJoin = null;
     while (this.#waiting.length > 0 && this.#batchesInFlight < this.#limits.maxConcurrentBatches) {
       const nowMs = this.#clock.monotonic();
-      const waitMs = this.#batchesInFlight === 0 ? 0 : this.#lastSentAtMs + this.#limits.joinAfterMs - nowMs;
+      const waitMs = this.#batchesInFlight === 0 ? 0 : this.#lastSentAtMs + this.#joinAfterMs() - nowMs;
       if (waitMs > 0) {
         this.#cancelJoin = this.#clock.timer(waitMs, () => this.#sendWhatMayGo());
         return;
@@ -342,6 +353,11 @@ export class Publisher {
       this.#batchesInFlight += 1;
       void this.#send(this.#takeBatch());
     }
+  }
+
+  #joinAfterMs(): number {
+    const { joinAfterMs } = this.#limits;
+    return Math.max(joinAfterMs, Math.min(JOIN_FACTOR * this.#usualMs, MAX_JOIN_PARTS * joinAfterMs));
   }
 
   /**
@@ -429,13 +445,16 @@ export class Publisher {
     } catch (error) {
       for (const request of batch) request.reject(error);
     }
+    const durationMs = this.#clock.monotonic() - startedAt;
+    // One that hung says nothing about the next, so it counts as one that just didn't.
+    this.#usualMs += LAST_BATCH_SHARE * (Math.min(durationMs, this.#joinAfterMs()) - this.#usualMs);
     this.#batchesInFlight -= 1;
     this.#options.onBatch?.({
       requests: batch.length,
       events: events.length,
       bytes,
       leases: leased,
-      durationMs: this.#clock.monotonic() - startedAt,
+      durationMs,
       stored,
       waitingEvents: this.#waitingEvents.taken,
       waitingBytes: this.#waitingBytes.taken,

@@ -61,7 +61,7 @@ const REPLAY_POLL_MS = 1_000;
  * server works on follow each other, for each costs it a millisecond of CPU, however small (decision 0010).
  */
 const SHARED_CONCURRENT_BATCHES = 4;
-/** A batch that takes so long mostly waits. */
+/** A batch that takes so long mostly waits, unless all do. */
 const SHARED_JOIN_AFTER_MS = 10;
 /** What the build makes of `packages/dashboard`: beside this file as it is published, or where a checkout has it. */
 const PAGE_FOLDER = join(

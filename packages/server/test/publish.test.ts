@@ -422,6 +422,55 @@ describe('the publisher', () => {
     assert.deepEqual(store.batches, ['a', 'b c', 'd'], 'the other one has been under way for long');
   });
 
+  test('goes by what batches took lately: on a busy machine none is passed for its slowness', async () => {
+    const clock = new ManualClock();
+    const { store, publisher } = setUp({ clock, limits: { maxConcurrentBatches: 2, joinAfterMs: 10 } });
+    /** Publishes a batch that takes so long, and nothing beside it. */
+    const take = async (id: string, ms: number): Promise<void> => {
+      const published = publisher.publish(events(id));
+      clock.advance(ms);
+      store.last.finish();
+      await published;
+    };
+    for (let n = 0; n < 60; n += 1) await take(`slow-${n}`, 20);
+    void publisher.publish(events('a'));
+    void publisher.publish(events('b'));
+    clock.advance(50);
+    assert.equal(store.batches.at(-1), 'a', 'it takes not much longer than the others did');
+    clock.advance(10);
+    assert.equal(store.batches.at(-1), 'b', 'it hangs');
+  });
+
+  test('one batch that hung says nothing about the next', async () => {
+    const clock = new ManualClock();
+    const { store, publisher } = setUp({ clock, limits: { maxConcurrentBatches: 2, joinAfterMs: 10 } });
+    const hung = publisher.publish(events('hung'));
+    clock.advance(60_000);
+    store.last.finish();
+    await hung;
+    void publisher.publish(events('a'));
+    void publisher.publish(events('b'));
+    clock.advance(10);
+    assert.deepEqual(store.batches, ['hung', 'a', 'b']);
+  });
+
+  test('passes a batch that hangs after ten times the usual wait at the latest, however slow all are', async () => {
+    const clock = new ManualClock();
+    const { store, publisher } = setUp({ clock, limits: { maxConcurrentBatches: 2, joinAfterMs: 10 } });
+    for (let n = 0; n < 60; n += 1) {
+      const published = publisher.publish(events(`slow-${n}`));
+      clock.advance(5_000);
+      store.last.finish();
+      await published;
+    }
+    void publisher.publish(events('a'));
+    void publisher.publish(events('b'));
+    clock.advance(99);
+    assert.equal(store.batches.at(-1), 'a');
+    clock.advance(1);
+    assert.equal(store.batches.at(-1), 'b');
+  });
+
   test('sends the next batch at once when none is under way', async () => {
     const clock = new ManualClock();
     const { store, publisher } = setUp({ clock, limits: { maxConcurrentBatches: 2, joinAfterMs: 10 } });
