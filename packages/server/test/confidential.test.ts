@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { createEncryptionKey } from '../src/secrets.ts';
 import { type RunningService, runCli, startService } from './cli/harness.ts';
+import { startHttpProxy, startSocksProxy } from './support/egress-proxies.ts';
 import { type Answer, type AskOptions, Client } from './support/client.ts';
 import {
   type Behaviour,
@@ -20,6 +21,7 @@ import { createDatabase, type PostgresDatabase } from './support/postgres.ts';
 import { type TempDir, tempDir } from './support/tempdir.ts';
 
 const EVENT = 'generated_script_success';
+const SPANS_TO_FILE = new URL('./support/spans-to-file.ts', import.meta.url).href;
 const OPERATOR_KEY = 'operator-key-that-nobody-may-see-0123456789abcdef';
 
 let folder: TempDir;
@@ -169,6 +171,96 @@ async function postgresDatabase(database: PostgresDatabase): Promise<Place> {
       return contents;
     },
   };
+}
+
+/** The user and password of an egress proxy, which deliveries go through, are refused by and can't reach. */
+async function runBehindProxy(kind: 'http' | 'socks5', place: Place): Promise<void> {
+  const username = `proxy-user-${randomBytes(16).toString('hex')}`;
+  const password = `proxy-password-${randomBytes(16).toString('hex')}`;
+  const secrets = {
+    'the proxy’s user': username,
+    'the proxy’s password': password,
+    'the header’s value': Buffer.from(`${username}:${password}`).toString('base64'),
+  };
+  const behaviour = { credentials: `${username}:${password}` };
+  const proxy = await (kind === 'http' ? startHttpProxy : startSocksProxy)(behaviour);
+  const spansFile = join(folder.path, 'spans');
+  let isOpen = true;
+  try {
+    const env = {
+      ...place.env,
+      POSTHORN_OPERATOR_KEY: OPERATOR_KEY,
+      POSTHORN_ENCRYPTION_KEY: createEncryptionKey(),
+      POSTHORN_ENDPOINT_POLICY: 'development',
+      POSTHORN_RETRY_SCHEDULE: '50ms',
+      POSTHORN_LOG_LEVEL: 'trace',
+      POSTHORN_EGRESS_PROXY: `${kind}://${username}:${password}@127.0.0.1:${proxy.port}`,
+    };
+    const spanEnv = { NODE_OPTIONS: `--import ${SPANS_TO_FILE}`, SPANS_FILE: spansFile };
+    service = await startService(folder.path, { env: { ...env, ...spanEnv } });
+    const client = new RecordingClient(service.url, OPERATOR_KEY);
+    const url = await receiverUrl(respond(200));
+    await client.data('POST', '/v2/account', { body: { username: 'alice' } });
+    await client.data('POST', '/v2/endpoint', { account: 'alice', body: { url, events: [EVENT] } });
+    const publish = async (eventId: string, next: string): Promise<void> => {
+      const body = { username: 'alice', event: EVENT, event_id: eventId, data: marked('m') };
+      await client.data('POST', '/v2/publish', { body });
+      await service.logged((line) => line.event_id === eventId && line.next === next);
+    };
+    await publish('through', 'delivered');
+    assert.equal(proxy.asked.at(-1)?.credentials, behaviour.credentials, 'the proxy is told them');
+    const doctor = await runCli(['doctor'], { cwd: folder.path, env: { ...env, POSTHORN_URL: service.url } });
+    // From now on it knows somebody else. What is kept open is closed first.
+    behaviour.credentials = 'somebody:else';
+    receivers[0]?.resetConnections();
+    await publish('refused', 'dead');
+    await proxy.close();
+    isOpen = false;
+    await publish('out-of-reach', 'dead');
+    for (const path of [
+      '/v2/deliveries',
+      '/v2/event_log',
+      '/v2/overview',
+      '/v2/endpoints/health',
+      '/v2/stats',
+    ])
+      await client.ask('GET', path, { account: 'alice' });
+    await client.ask('GET', '/v2/system');
+    await client.ask('GET', '/v2/audit?limit=200');
+    const { deliveries } = await client.data<{ deliveries: { delivery_id: string }[] }>(
+      'GET',
+      '/v2/deliveries',
+      { account: 'alice' },
+    );
+    for (const { delivery_id: id } of deliveries)
+      await client.data('GET', `/v2/delivery/${id}`, { account: 'alice' });
+    const metrics = await (await fetch(`${service.url}/metrics`)).text();
+    assert.match(metrics, /^posthorn_attempts_total\{outcome="proxy_error"\} [1-9]/m);
+    const written = await place.contents();
+    service.kill('SIGTERM');
+    assert.equal(await service.ended, 0);
+    const spans = readFileSync(spansFile, 'utf8');
+    assert.match(spans, /'posthorn.outcome': 'proxy_error'/);
+    for (const [where, text] of [
+      ['the log', service.stdout],
+      ['stderr', service.stderr],
+      ['the metrics', metrics],
+      ['the spans', spans],
+      ['posthorn doctor', `${doctor.stdout}${doctor.stderr}`],
+      ...client.answers.map(({ request, text }) => [request, text] as const),
+      ...written,
+      ...(await place.contents()),
+    ] as const) {
+      assertWithout(secrets, where, text);
+    }
+    // What can't be read isn't repeated either.
+    const wrong = { ...env, POSTHORN_EGRESS_PROXY: `${env.POSTHORN_EGRESS_PROXY}/path` };
+    const { stdout, stderr } = await runCli(['serve'], { cwd: folder.path, env: wrong });
+    assert.match(stderr, /POSTHORN_EGRESS_PROXY/);
+    assertWithout(secrets, 'a refused start', `${stdout}${stderr}`);
+  } finally {
+    if (isOpen) await proxy.close();
+  }
 }
 
 /** Drops the role that {@link postgresDatabase} has made, with the database. */
@@ -422,6 +514,15 @@ describe('what nobody may see', () => {
     for (const [where, text] of await place.contents()) assertWithout(secrets, where, text);
     assertShownToTheirOwnersAlone(client.answers, secrets);
   }
+
+  it('is the password of an egress proxy, an http one on SQLite: in no log line, error, metric, span, answer or file', () =>
+    runBehindProxy('http', sqliteFiles()));
+
+  it('is the password of an egress proxy, a SOCKS one on PostgreSQL: in none of them either, nor in any row', async (t) => {
+    const database = await createDatabase();
+    t.after(() => dropWithOwner(database));
+    await runBehindProxy('socks5', await postgresDatabase(database));
+  });
 
   it('is not printed by the first start, but for the operator key, once and beside the log', async () => {
     service = await startService(folder.path, { env: { POSTHORN_LOG_LEVEL: 'trace' } });
