@@ -54,6 +54,9 @@ const REQUESTS_GRACE_MS = 2_500;
 const ATTEMPTS_GRACE_MS = 5_000;
 /** In days of UTC PostgreSQL drops its history as a whole; a part of one would be deleted row by row. */
 const DAY_MS = 86_400_000;
+/** SQLite has one writer, which a step of a purge holds up for as long as it takes: many small ones. */
+const WRITER_PURGE_ROWS = 100;
+const WRITER_PURGE_PAUSE_MS = 20;
 /** Another node may have begun a replay. */
 const REPLAY_POLL_MS = 1_000;
 /**
@@ -296,7 +299,9 @@ async function wire(
     clock,
     retentionMs: config.retentionMs,
     maxHistoryBytes: config.maxHistoryBytes,
-    ...(isShared ? { purgeStepMs: DAY_MS, replayPollMs: REPLAY_POLL_MS } : {}),
+    ...(isShared
+      ? { purgeStepMs: DAY_MS, replayPollMs: REPLAY_POLL_MS }
+      : { purgeRows: WRITER_PURGE_ROWS, purgePauseMs: WRITER_PURGE_PAUSE_MS }),
     laneLimit: config.laneLimit,
     onDue: () => dispatcher.wake(),
     onClockJump: (jumpMs) =>

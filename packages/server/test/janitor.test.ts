@@ -81,6 +81,24 @@ describe('purging', () => {
     assert.equal(purges.length, 2);
   });
 
+  it('goes in steps of the size and with the pause that it is told', async () => {
+    more = true;
+    janitor = newJanitor({ purgeRows: 100, purgePauseMs: 20 });
+    janitor.start();
+    await settled();
+    await pass(19);
+    assert.deepEqual(
+      purges.map(({ limit }) => limit),
+      [100],
+    );
+    await pass(1);
+    assert.equal(purges.length, 2);
+    more = false;
+    await pass(20);
+    await pass(59_000);
+    assert.equal(purges.length, 3, 'nothing is left: once a minute again');
+  });
+
   it('asks for no cut where the history may be of any size', async () => {
     janitor.start();
     await settled();

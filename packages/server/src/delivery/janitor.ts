@@ -11,6 +11,9 @@ export interface JanitorOptions {
   maxHistoryBytes?: number | null;
   /** History goes in steps of this length only, counted from 1970; default: as soon as it is too old. */
   purgeStepMs?: number;
+  /** How many rows a step of a purge deletes, and how long others have their turn between two steps; default 500, 100 ms. */
+  purgeRows?: number;
+  purgePauseMs?: number;
   /** How often to look for replays that another process has begun; default: only when woken. */
   replayPollMs?: number;
   /** Attempts in flight to one endpoint; a replay fills its lane to twice that. */
@@ -22,9 +25,6 @@ export interface JanitorOptions {
 }
 
 const PURGE_EVERY_MS = 60_000;
-/** Between the batches of a purge that has more to do: publishing gets its turn. */
-const PURGE_PAUSE_MS = 100;
-const PURGE_ROWS = 500;
 /** A cut that moves by less is the same: the newest history stays, and its end moves with the clock. */
 const SAME_CUT_MS = 1_000;
 const REPLAY_EVERY_MS = 200;
@@ -102,7 +102,8 @@ export class Janitor {
 
   constructor(options: JanitorOptions) {
     const { store, clock, retentionMs, laneLimit, onDue, onClockJump, onError } = options;
-    const { purgeStepMs = 1, replayPollMs = null, maxHistoryBytes = null } = options;
+    const { purgeStepMs = 1, purgeRows = 500, purgePauseMs = 100 } = options;
+    const { replayPollMs = null, maxHistoryBytes = null } = options;
     let cut: number | null = null;
     let isCutDone = true;
     this.#purging = new Chore(
@@ -117,9 +118,9 @@ export class Janitor {
           looksAgain = cut !== null && (former === null || cut > former + SAME_CUT_MS);
         }
         const before = Math.max(tooOld - (tooOld % purgeStepMs), cut ?? Number.NEGATIVE_INFINITY);
-        const { more } = await store.purge(before, PURGE_ROWS);
+        const { more } = await store.purge(before, purgeRows);
         isCutDone = !more;
-        return more || looksAgain ? PURGE_PAUSE_MS : PURGE_EVERY_MS;
+        return more || looksAgain ? purgePauseMs : PURGE_EVERY_MS;
       },
       (error) => onError("old history can't be deleted; trying again", error),
     );
