@@ -248,7 +248,7 @@ export async function must(
   api: Api,
   method: string,
   path: string,
-  body: object,
+  body: object | undefined,
   headers: Record<string, string> = {},
 ): Promise<string> {
   const { status, text } = await call(api, method, path, body, headers);

@@ -76,7 +76,17 @@ export function replayRoutes({ store, delivery, clock }: ApiDeps): ApiRoute[] {
         'Runs in the background, throttled so that fresh events still pass. Refused while the endpoint is disabled.',
       params: pathParams('endpoint_id'),
       body: ReplayInput,
-      data: Type.Object({ replay_id: Type.Optional(replayId), matched }),
+      data: Type.Object({
+        replay_id: Type.Optional(replayId),
+        matched,
+        matched_is_exact: Type.Optional(
+          Type.Boolean({
+            description:
+              'False, with `dry_run`, when the range has too many events to look at all of them: then there may be more.',
+            examples: [false],
+          }),
+        ),
+      }),
       errors: ['not_found'],
       async handle({ username, params: { endpoint_id: endpointId }, body, by }) {
         const since = body.since * 1000;
@@ -87,7 +97,7 @@ export function replayRoutes({ store, delivery, clock }: ApiDeps): ApiRoute[] {
         if (body.dry_run === true) {
           const found = await store.countReplay(request);
           if (found === null) throw notFound('endpoint', endpointId);
-          return { matched: found };
+          return { matched: found.matched, ...(found.isExact ? {} : { matched_is_exact: false }) };
         }
         const replay = await store.as(by).createReplay(request);
         if (replay === null) throw notFound('endpoint', endpointId);

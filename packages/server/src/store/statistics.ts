@@ -8,6 +8,12 @@ export const STAT_INTERVAL_MS = 60_000;
 /** Statistics by the minute older than this become statistics by the hour. */
 export const STAT_MINUTES_KEPT_MS = 26 * 3_600_000;
 
+/** The entry of meta that says before which hour (unix ms) all statistics are added up in `stat_sum`. */
+export const SUMMED_UNTIL = 'statistics_summed_until';
+
+/** Whose sums those over all accounts are: no account's. */
+export const ALL_ACCOUNTS = '';
+
 /** Each class of duration is this much wider than the one before: its middle is within 5 % of all that is in it. */
 const CLASS_GROWTH = 1.1;
 const LOG_GROWTH = Math.log(CLASS_GROWTH);

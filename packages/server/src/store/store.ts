@@ -340,6 +340,16 @@ export interface NodeState {
   isThis: boolean;
 }
 
+/** So many events a count of a replay looks at. */
+export const MAX_COUNTED_EVENTS = 5_000;
+
+/** What a replay would match. */
+export interface ReplayCount {
+  matched: number;
+  /** False when the range was too long to be looked through: then there may be more. */
+  isExact: boolean;
+}
+
 /** How the store itself is. */
 export interface StoreState {
   engine: 'sqlite' | 'postgres';
@@ -567,8 +577,11 @@ export interface Store {
     /** Events created before, unix ms. */
     until: number;
   }): Promise<Replay | null>;
-  /** What {@link createReplay} would match, which it refuses likewise; nothing is stored. */
-  countReplay(replay: Parameters<Store['createReplay']>[0]): Promise<number | null>;
+  /**
+   * What {@link createReplay} would match, which it refuses likewise; nothing is stored. Of a long range's events the
+   * oldest {@link MAX_COUNTED_EVENTS} are looked at, for `failed` all deliveries.
+   */
+  countReplay(replay: Parameters<Store['createReplay']>[0]): Promise<ReplayCount | null>;
   getReplay(username: string, replayId: string): Promise<Replay | null>;
   listReplays(username: string, endpointId: string | null, page: PageRequest): Promise<Page<Replay>>;
   /** Stops a running one; null when there is none. */

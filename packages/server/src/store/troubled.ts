@@ -22,6 +22,8 @@ interface Parts {
   limit: string;
   /** A condition on `username`; empty for all accounts. */
   ofAccount: string;
+  /** The range's statistics as `username, endpoint_id, at, outcome, count`, when the engine has a better way to them than `at`. */
+  stats?: string;
 }
 
 /**
@@ -29,7 +31,7 @@ interface Parts {
  * didn't. The statistics are summed up first, over the range's part of their index; each sum then finds its
  * endpoint by its key.
  */
-export function troubledSql({ schema, since, limit, ofAccount }: Parts): string {
+export function troubledSql({ schema, since, limit, ofAccount, stats }: Parts): string {
   const sum = (condition: string) => `coalesce(sum(count) FILTER (WHERE ${condition}), 0)`;
   return `WITH attempted AS (
       SELECT username, endpoint_id, ${sum(`outcome = 'success'`)} AS delivered,
@@ -37,7 +39,7 @@ export function troubledSql({ schema, since, limit, ofAccount }: Parts): string 
              ${sum(`outcome LIKE '${DEAD}%'`)} AS dead,
              coalesce(max(CASE WHEN outcome = 'success' THEN at END), 0) AS delivered_at,
              coalesce(max(CASE WHEN outcome <> 'success' THEN at END), 0) AS failed_at
-      FROM ${schema}stat WHERE at >= ${since} ${ofAccount} GROUP BY username, endpoint_id
+      FROM ${stats ?? `${schema}stat WHERE at >= ${since} ${ofAccount}`} GROUP BY username, endpoint_id
     )
     SELECT username, endpoint_id, url, status, disabled_reason, coalesce(delivered, 0) AS delivered,
            coalesce(failed_attempts, 0) AS failed_attempts, coalesce(dead, 0) AS dead

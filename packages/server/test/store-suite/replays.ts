@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import type { Replay, ReplayKind } from '../../src/model.ts';
-import type { Lease } from '../../src/store/store.ts';
+import { type Lease, MAX_COUNTED_EVENTS } from '../../src/store/store.ts';
 import {
   AVATAR,
   deadAt,
@@ -10,6 +10,7 @@ import {
   MINUTE_MS,
   newEndpoint,
   SCRIPT,
+  SECOND_MS,
   VIDEO,
 } from '../support/store-fixtures.ts';
 import { assertAbout, assertRefused, assertSameMembers, type Bench, type StoreTest } from './bench.ts';
@@ -104,8 +105,8 @@ export function replayTests(test: StoreTest): void {
       for (const kind of ['failed', 'missing', 'all'] as const) {
         const counted = await bench.store.countReplay({ username, endpointId, kind, ...range });
         const replay = await bench.store.createReplay({ username, endpointId, kind, ...range });
-        assert.equal(counted, replay?.matched, kind);
-        assert.ok((counted as number) > 0, kind);
+        assert.deepEqual(counted, { matched: replay?.matched, isExact: true }, kind);
+        assert.ok((counted?.matched ?? 0) > 0, kind);
         await bench.store.cancelReplay(username, replay?.replayId as string);
       }
       const listed = await bench.store.listReplays(username, null, { limit: 10, cursor: null });
@@ -115,6 +116,33 @@ export function replayTests(test: StoreTest): void {
       assert.equal(await bench.store.countReplay({ ...asked, username: 'nobody', endpointId }), null);
       await bench.store.updateEndpoint(username, endpointId, { status: 'disabled' });
       await assertRefused('invalid_parameter', bench.store.countReplay({ ...asked, endpointId }));
+    });
+
+    test('of a long range the first events are counted, and it says that there may be more', async (bench) => {
+      const { username, endpoint } = await bench.subscriber();
+      const { endpointId } = endpoint;
+      for (let left = MAX_COUNTED_EVENTS; left > 0; left -= 1_000) await bench.publishMany(username, 1_000);
+      const asked = {
+        username,
+        endpointId,
+        kind: 'missing',
+        since: 0,
+        until: bench.now() + MINUTE_MS,
+      } as const;
+      assert.deepEqual(await bench.store.countReplay(asked), { matched: 0, isExact: false });
+      assert.deepEqual(await bench.store.countReplay({ ...asked, kind: 'failed' }), {
+        matched: 0,
+        isExact: true,
+      });
+      await bench.advance(SECOND_MS);
+      const later = await bench.publishMany(username, 1);
+      assert.equal(later.length, 1);
+      const ofNow = { ...asked, kind: 'all', since: bench.now(), until: bench.now() + MINUTE_MS } as const;
+      assert.deepEqual(
+        await bench.store.countReplay(ofNow),
+        { matched: 0, isExact: true },
+        'it waits already',
+      );
     });
 
     test('replays are listed newest first, by endpoint, page by page, and only the account’s own', async (bench) => {

@@ -322,5 +322,46 @@ export function statsTests(test: StoreTest): void {
       });
       assertWithin5Percent(totals[0]?.p50Ms, 100, 'p50');
     });
+
+    test('what was added up says the same as what it was added up from, of an account, of all, and of those that are left', async (bench) => {
+      const { username } = await bench.subscriber();
+      const other = await bench.subscriber();
+      await bench.advanceInto(HOUR_MS, 10 * SECOND_MS);
+      const since = bench.now() - (bench.now() % HOUR_MS);
+      for (const [n, who] of [username, other.username, username].entries()) {
+        await deliver(bench, who, [
+          { durationMs: 100 * (n + 1), outcome: n === 2 ? 'http_error' : 'success' },
+        ]);
+        await bench.advance(40 * MINUTE_MS);
+      }
+      await bench.advance(2 * DAY_MS);
+      await bench.purgeAll(since - DAY_MS);
+      // Of the day before yesterday, and of now.
+      await deliver(bench, username, [{ durationMs: 100 }]);
+      const until = bench.now() + HOUR_MS;
+      for (const who of [username, other.username, null]) {
+        const whole = await stats(bench, { username: who, since, until });
+        // By type nothing was added up.
+        const byType = await stats(bench, { username: who, since, until, by: 'event' });
+        assert.deepEqual(
+          whole.series.map((point) => ({ ...point, key: VIDEO })),
+          byType.series,
+        );
+        const byOutcome = await stats(bench, { username: who, since, until, by: 'status' });
+        const deliveredOf = (result: StatsResult) =>
+          result.totals.reduce((sum, { delivered }) => sum + delivered, 0);
+        assert.equal(deliveredOf(byOutcome), deliveredOf(whole));
+      }
+      assert.equal((await stats(bench, { username: null, since, until })).totals[0]?.delivered, 3);
+      await bench.store.deleteAccount(other.username);
+      await bench.purgeAll(since - DAY_MS);
+      const left = await stats(bench, { username: null, since, until });
+      assert.equal(left.totals[0]?.delivered, 2, 'the deleted account’s are out');
+      await bench.purgeAll(until);
+      assert.deepEqual(
+        (await stats(bench, { username: null, since, until: since + 2 * HOUR_MS })).series,
+        [],
+      );
+    });
   });
 }

@@ -26,7 +26,7 @@ export function isSameWish(one: ReplayWish | undefined, other: ReplayWish | null
 
 /** Counts what a replay would send, and starts nothing. */
 export function useDryRun() {
-  return useApiMutation<ReplayWish, { matched: number }>((api, wish) =>
+  return useApiMutation<ReplayWish, { matched: number; matched_is_exact?: false }>((api, wish) =>
     api.send('POST', pathOf(wish), { ...bodyOf(wish), dry_run: true }),
   );
 }

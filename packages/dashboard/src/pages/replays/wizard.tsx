@@ -64,7 +64,10 @@ export function ReplayWizard({ endpoints }: { endpoints: readonly Endpoint[] }) 
     set({ replay_id: replayId });
     toast({ text: 'The replay has started.' });
   });
-  const matched = isSameWish(dryRun.variables, wish) ? dryRun.data?.matched : undefined;
+  const found = isSameWish(dryRun.variables, wish) ? dryRun.data : undefined;
+  const matched = found?.matched;
+  // Too long a range to look at all of it: there may be more.
+  const isAtLeast = found?.matched_is_exact === false;
   const error = isSameWish(start.variables, wish) && start.error !== null ? start.error : dryRun.error;
 
   return (
@@ -147,7 +150,14 @@ export function ReplayWizard({ endpoints }: { endpoints: readonly Endpoint[] }) 
         {matched !== undefined && wish !== null ? (
           <div className="border-line bg-sunken space-y-3 rounded-lg border p-3" role="status">
             <p>
-              {matched === 0 ? (
+              {isAtLeast ? (
+                <>
+                  This is a long range: <strong>{count(matched)}</strong> of its first events fit, and there
+                  may be more. How many are sent to{' '}
+                  <span className="font-mono text-[0.8125rem] break-all">{endpoint?.url}</span> is counted as
+                  it starts. Fresh events still pass, and you can stop it.
+                </>
+              ) : matched === 0 ? (
                 <>Nothing fits: there is nothing to send again since {localTime(wish.since)}.</>
               ) : (
                 <>
@@ -158,9 +168,9 @@ export function ReplayWizard({ endpoints }: { endpoints: readonly Endpoint[] }) 
               )}
             </p>
             <div className="flex flex-wrap gap-2">
-              {matched > 0 && (
+              {(matched > 0 || isAtLeast) && (
                 <Button kind="primary" busy={start.isPending} onClick={() => start.mutate(wish)}>
-                  Send {count(matched)} again
+                  {isAtLeast ? 'Send all of them again' : `Send ${count(matched)} again`}
                 </Button>
               )}
               <Button onClick={() => dryRun.reset()}>Change it</Button>

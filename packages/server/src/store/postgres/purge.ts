@@ -1,5 +1,5 @@
 import { TELL_EVERY_MS } from '../circuit.ts';
-import { STAT_INTERVAL_MS, STAT_MINUTES_KEPT_MS } from '../statistics.ts';
+import { ALL_ACCOUNTS, STAT_INTERVAL_MS, STAT_MINUTES_KEPT_MS, SUMMED_UNTIL } from '../statistics.ts';
 import type { EngineContext, Operations, Sql } from './engine.ts';
 import { sqlStateOf } from './failures.ts';
 import { ofEvent } from './rows.ts';
@@ -111,9 +111,28 @@ async function purgeAccounts(sql: Sql, limit: number): Promise<number> {
       }
     }
     if (deleted >= limit) break;
+    deleted += await forgetSums(sql, username, limit - deleted);
+    if (deleted >= limit) break;
     deleted += await deleteAccountRow(sql, username);
   }
   return deleted;
+}
+
+/** Sums of a deleted account, taken out of those over all accounts. */
+function forgetSums(sql: Sql, username: string, limit: number): Promise<number> {
+  return countOf(
+    sql,
+    `WITH own AS (
+       DELETE FROM posthorn.stat_sum WHERE ctid = ANY (ARRAY(
+         SELECT ctid FROM posthorn.stat_sum WHERE username = $1 LIMIT $2))
+       RETURNING at, outcome, latency, count
+     ), less AS (
+       UPDATE posthorn.stat_sum s SET count = s.count - own.count FROM own
+       WHERE s.username = '${ALL_ACCOUNTS}' AND s.at = own.at AND s.outcome = own.outcome AND s.latency = own.latency
+     )
+     SELECT count(*) AS n FROM own`,
+    [username, limit],
+  );
 }
 
 /** A partition of a table that has rows of an account. */
@@ -197,6 +216,7 @@ async function purgeEvents(sql: Sql, part: string, before: number, limit: number
 async function purgeRest(sql: Sql, before: number, limit: number, now: number): Promise<number> {
   const statBefore = before - (before % STAT_INTERVAL_MS) - HOUR_MS;
   let deleted = await deleteRows(sql, 'posthorn.stat', 'at < $2', limit, [statBefore]);
+  deleted += await deleteRows(sql, 'posthorn.stat_sum', 'at < $2', limit, [statBefore]);
   deleted += await deleteRows(sql, 'posthorn.replay', `created_at < $2 AND status <> 'running'`, limit, [
     before,
   ]);
@@ -241,6 +261,7 @@ async function purgeRest(sql: Sql, before: number, limit: number, now: number): 
   ]);
   await deleteRows(sql, 'posthorn.rate_window', 'began_at < $2', limit, [now - RATE_WINDOW_KEPT_MS]);
   if (await mergeHour(sql, now)) deleted += 1;
+  if (await sumHour(sql, now)) deleted += 1;
   return deleted;
 }
 
@@ -270,6 +291,36 @@ async function mergeHour(sql: Sql, now: number): Promise<boolean> {
     `INSERT INTO posthorn.meta (name, value) VALUES ('${MERGED_UNTIL}', $1)
      ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
     [hour + HOUR_MS],
+  );
+  return true;
+}
+
+/** Adds up the next whole hour of statistics that is old enough; answers whether there was one. */
+async function sumHour(sql: Sql, now: number): Promise<boolean> {
+  const [next] = await sql.query<{ at: number }>(
+    `SELECT at FROM posthorn.stat
+     WHERE at >= coalesce((SELECT value::bigint FROM posthorn.meta WHERE name = '${SUMMED_UNTIL}'), 0)
+     ORDER BY at LIMIT 1`,
+  );
+  if (next === undefined) return false;
+  const hour = next.at - (next.at % HOUR_MS);
+  const end = hour + HOUR_MS;
+  if (end > now - STAT_MINUTES_KEPT_MS) return false;
+  await sql.query(
+    `WITH own AS MATERIALIZED (
+       SELECT username, outcome, latency, sum(count)::bigint AS count FROM posthorn.stat
+       WHERE at >= $1 AND at < $2 GROUP BY username, outcome, latency
+     )
+     INSERT INTO posthorn.stat_sum (username, at, outcome, latency, count)
+     SELECT username, $1, outcome, latency, count FROM own
+     UNION ALL
+     SELECT '${ALL_ACCOUNTS}', $1, outcome, latency, sum(count)::bigint FROM own GROUP BY outcome, latency`,
+    [hour, end],
+  );
+  await sql.query(
+    `INSERT INTO posthorn.meta (name, value) VALUES ('${SUMMED_UNTIL}', $1)
+     ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
+    [end],
   );
   return true;
 }

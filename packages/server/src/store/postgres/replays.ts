@@ -2,7 +2,7 @@ import { idFloor } from '../../clock.ts';
 import { PosthornError } from '../../errors.ts';
 import { decodeCursor, pageOf } from '../cursor.ts';
 import { type EventRow, type ReplayRow, toReplay } from '../rows.ts';
-import type { Store } from '../store.ts';
+import { MAX_COUNTED_EVENTS, type ReplayCount, type Store } from '../store.ts';
 import type { EngineContext, Operations, Sql } from './engine.ts';
 import { ACCOUNT_EXISTS, ofEvent } from './rows.ts';
 
@@ -19,7 +19,16 @@ const ENDPOINT_LOCK_CLASS = 0x72706c79;
 const SUBSCRIBED = `(v.only_endpoint_id IS NULL OR v.only_endpoint_id = $2)
   AND EXISTS (SELECT 1 FROM posthorn.subscription s
     WHERE s.username = v.username AND s.event = v.event AND s.endpoint_id = $2 OFFSET 0)`;
-const V = { username: 'v.username', id: 'v.event_id', createdAt: 'v.created_at', seq: 'v.seq' };
+const V = {
+  username: 'v.username',
+  id: 'v.event_id',
+  createdAt: 'v.created_at',
+  seq: 'v.seq',
+  head: 'v.head',
+};
+/** Their columns; LIMIT keeps the head from being worked out once more for each comparison. */
+const EVENT_COLUMNS = `username, seq, created_at, event_id, event, only_endpoint_id,
+  posthorn.delivery_head(created_at, seq) AS head`;
 const IN_QUEUE = `EXISTS (SELECT 1 FROM posthorn.queue q WHERE ${ofEvent('q', V)} AND q.endpoint_id = $2 OFFSET 0)`;
 const IN_HISTORY = `EXISTS (SELECT 1 FROM posthorn.delivery d
   WHERE ${ofEvent('d', V)} AND d.event_at = v.created_at AND d.endpoint_id = $2 OFFSET 0)`;
@@ -31,6 +40,9 @@ const EVENT_MATCH = {
   missing: `${SUBSCRIBED} AND NOT ${IN_QUEUE} AND NOT ${IN_HISTORY}`,
   all: `NOT ${IN_QUEUE} AND (${IN_HISTORY} OR (${SUBSCRIBED}))`,
 };
+
+/** More than an account has; as LIMIT takes it. */
+const ALL_EVENTS = Number.MAX_SAFE_INTEGER;
 
 interface WalkedEvent extends Pick<EventRow, 'seq' | 'created_at' | 'event_id'> {
   matches: boolean;
@@ -112,7 +124,7 @@ async function stepThroughEvents(
   const walked = await sql.query<WalkedEvent>(
     `SELECT v.seq, v.created_at, v.event_id, ${EVENT_MATCH[kind]} AS matches, ${FINISHED} AS finished
      FROM (
-       SELECT username, seq, created_at, event_id, event, only_endpoint_id FROM posthorn.event
+       SELECT ${EVENT_COLUMNS} FROM posthorn.event
        WHERE username = $1 AND created_at >= $3 AND created_at < $4 AND (created_at, seq) > ($3, $5)
        ORDER BY created_at, seq LIMIT $6
      ) v
@@ -221,30 +233,35 @@ export function replayOperations({
 }: EngineContext): Operations<
   'createReplay' | 'countReplay' | 'getReplay' | 'listReplays' | 'cancelReplay' | 'advanceReplays'
 > {
-  /** Day by day, so that no statement takes long however long the history is. */
+  /** Day by day, so that no statement takes long however long the history is, until `most` were looked at. */
   async function countEvents(
     username: string,
     endpointId: string,
     kind: keyof typeof EVENT_MATCH,
     since: number,
     end: number,
-  ): Promise<number> {
+    most: number,
+  ): Promise<ReplayCount> {
     const [range] = await query<{ first: number | null; last: number | null }>(
       `SELECT min(created_at) AS first, max(created_at) AS last FROM posthorn.event
        WHERE username = $1 AND created_at >= $2 AND created_at < $3`,
       [username, since, end],
     );
     let matched = 0;
-    if (range?.first == null || range.last === null) return matched;
-    for (let day = range.first - (range.first % DAY_MS); day <= range.last; day += DAY_MS) {
-      const [row] = await query<{ n: number }>(
-        `SELECT count(*) AS n FROM posthorn.event v
-         WHERE v.username = $1 AND v.created_at >= $3 AND v.created_at < $4 AND ${EVENT_MATCH[kind]}`,
-        [username, endpointId, Math.max(since, day), Math.min(end, day + DAY_MS)],
+    let left = most;
+    if (range?.first == null || range.last === null) return { matched, isExact: true };
+    for (let day = range.first - (range.first % DAY_MS); day <= range.last && left > 0; day += DAY_MS) {
+      const [row] = await query<{ n: number; looked: number }>(
+        `SELECT count(*) FILTER (WHERE ${EVENT_MATCH[kind]}) AS n, count(*) AS looked FROM (
+           SELECT ${EVENT_COLUMNS} FROM posthorn.event
+           WHERE username = $1 AND created_at >= $3 AND created_at < $4 ORDER BY created_at, seq LIMIT $5
+         ) v`,
+        [username, endpointId, Math.max(since, day), Math.min(end, day + DAY_MS), left],
       );
       matched += row?.n ?? 0;
+      left -= row?.looked ?? 0;
     }
-    return matched;
+    return { matched, isExact: left > 0 };
   }
 
   async function countFailed(
@@ -270,13 +287,10 @@ export function replayOperations({
   }
 
   /** Null when there is no such endpoint. */
-  async function findMatches({
-    username,
-    endpointId,
-    kind,
-    since,
-    until,
-  }: Parameters<Store['createReplay']>[0]): Promise<{ matched: number; end: number } | null> {
+  async function findMatches(
+    { username, endpointId, kind, since, until }: Parameters<Store['createReplay']>[0],
+    most: number,
+  ): Promise<(ReplayCount & { end: number }) | null> {
     const [endpoint] = await query<{ status: string; now: number }>(
       `SELECT status, posthorn.now_ms() AS now FROM posthorn.endpoint
        WHERE username = $1 AND endpoint_id = $2 AND ${ACCOUNT_EXISTS}`,
@@ -291,20 +305,21 @@ export function replayOperations({
     }
     // What is accepted from now on isn't part of it.
     const end = Math.min(until, endpoint.now + 1);
-    const matched =
+    const counted =
       kind === 'failed'
-        ? await countFailed(username, endpointId, since, end)
-        : await countEvents(username, endpointId, kind, since, end);
-    return { matched, end };
+        ? { matched: await countFailed(username, endpointId, since, end), isExact: true }
+        : await countEvents(username, endpointId, kind, since, end, most);
+    return { ...counted, end };
   }
 
   return {
     async countReplay(request) {
-      return (await findMatches(request))?.matched ?? null;
+      const found = await findMatches(request, MAX_COUNTED_EVENTS);
+      return found === null ? null : { matched: found.matched, isExact: found.isExact };
     },
 
     async createReplay(request) {
-      const found = await findMatches(request);
+      const found = await findMatches(request, ALL_EVENTS);
       if (found === null) return null;
       const { username, endpointId, kind, since } = request;
       const { matched, end } = found;

@@ -1,4 +1,11 @@
-import { KEY_COLUMN, STAT_INTERVAL_MS, type StatRow, summariseAll } from '../statistics.ts';
+import {
+  ALL_ACCOUNTS,
+  KEY_COLUMN,
+  STAT_INTERVAL_MS,
+  SUMMED_UNTIL,
+  type StatRow,
+  summariseAll,
+} from '../statistics.ts';
 import type { QueueDepth } from '../store.ts';
 import type { EngineContext, Operations, Sql } from './engine.ts';
 
@@ -69,16 +76,26 @@ export function statsOperations({ query, transaction }: EngineContext): Operatio
 
   return {
     async stats({ username, since, until, intervalMs, by }) {
-      const values: unknown[] = [intervalMs, since, until];
-      // The key (username, at, …) gives the range, or stat_at for all accounts. A minute counts to where it begins.
+      const from = since - (since % STAT_INTERVAL_MS);
+      const ofAccount = username === null ? '' : 'AND username = $4';
+      const key = by === null ? 'NULL::text' : KEY_COLUMN[by];
+      // What tells endpoints and types apart isn't summed.
+      const isSummed = by === null || by === 'status';
+      const summed = isSummed
+        ? `coalesce((SELECT value::bigint FROM posthorn.meta WHERE name = '${SUMMED_UNTIL}'), 0)`
+        : '0::bigint';
+      // The keys (username, at, …) give the ranges, or stat_at for all accounts. A minute counts to where it begins.
       const rows = await query<StatRow>(
-        `SELECT at - at % $1::bigint AS at, ${by === null ? 'NULL::text' : KEY_COLUMN[by]} AS key, outcome, latency,
-                sum(count)::bigint AS count
-         FROM posthorn.stat
-         WHERE at >= $2::bigint - $2::bigint % ${STAT_INTERVAL_MS} AND at < $3::bigint
-           ${username === null ? '' : `AND username = $${values.push(username)}`}
-         GROUP BY 1, 2, outcome, latency ORDER BY 1, 2`,
-        values,
+        `WITH summed AS MATERIALIZED (SELECT ${summed} AS until), counted AS (
+           SELECT at, NULL::text AS endpoint_id, NULL::text AS event, outcome, latency, count FROM posthorn.stat_sum
+           WHERE username = $4 AND at >= $2::bigint AND at < least($3::bigint, (SELECT until FROM summed))
+           UNION ALL
+           SELECT at, endpoint_id, event, outcome, latency, count FROM posthorn.stat
+           WHERE at >= greatest($2::bigint, (SELECT until FROM summed)) AND at < $3::bigint ${ofAccount}
+         )
+         SELECT at - at % $1::bigint AS at, ${key} AS key, outcome, latency, sum(count)::bigint AS count
+         FROM counted GROUP BY 1, 2, outcome, latency ORDER BY 1, 2`,
+        [intervalMs, from, until, username ?? ALL_ACCOUNTS],
       );
       return summariseAll(rows, since, by);
     },

@@ -1,6 +1,7 @@
 import { STAT_INTERVAL_MS } from '../statistics.ts';
 import { type TroubledRow, toTroubled, troubledSql } from '../troubled.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
+import { STATS_OF_ALL } from './stats.ts';
 
 export function overviewOperations({ db, now }: EngineContext): Pick<SyncStore, 'overview'> {
   return {
@@ -27,7 +28,15 @@ export function overviewOperations({ db, now }: EngineContext): Pick<SyncStore, 
         )
         .get(...values);
       const troubled = db
-        .prepare<unknown[], TroubledRow>(troubledSql({ schema: '', since: '?', limit: '?', ofAccount }))
+        .prepare<unknown[], TroubledRow>(
+          troubledSql({
+            schema: '',
+            since: '?',
+            limit: '?',
+            ofAccount,
+            ...(username === null ? { stats: `(${STATS_OF_ALL} AND at >= ?)` } : {}),
+          }),
+        )
         .all(since - (since % STAT_INTERVAL_MS), ...values, ...values, limit);
       return {
         pending,

@@ -1,5 +1,5 @@
 import { TELL_EVERY_MS } from '../circuit.ts';
-import { STAT_INTERVAL_MS, STAT_MINUTES_KEPT_MS } from '../statistics.ts';
+import { ALL_ACCOUNTS, STAT_INTERVAL_MS, STAT_MINUTES_KEPT_MS, SUMMED_UNTIL } from '../statistics.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
 
 const HOUR_MS = 3_600_000;
@@ -59,8 +59,50 @@ export function purgeOperations({
       )
       .run(username, username);
     if (changes > 0) return changes;
+    const summed = forgetSums(username);
+    if (summed > 0) return summed;
     db.prepare('DELETE FROM account WHERE username = ?').run(username);
     return 1;
+  }
+
+  /** Some hours' sums of a deleted account, taken out of those over all accounts. */
+  function forgetSums(username: string): number {
+    const hours = `at IN (SELECT DISTINCT at FROM stat_sum WHERE username = @username ORDER BY at LIMIT 10)`;
+    db.prepare(
+      `UPDATE stat_sum SET count = stat_sum.count - own.count
+       FROM (SELECT at, outcome, latency, count FROM stat_sum WHERE username = @username AND ${hours}) own
+       WHERE stat_sum.username = '${ALL_ACCOUNTS}' AND stat_sum.at = own.at AND stat_sum.outcome = own.outcome
+         AND stat_sum.latency = own.latency`,
+    ).run({ username });
+    return db.prepare(`DELETE FROM stat_sum WHERE username = @username AND ${hours}`).run({ username })
+      .changes;
+  }
+
+  /** Adds up the next whole hour of statistics that is old enough; answers whether there was one. */
+  function sumHour(): boolean {
+    const next = db
+      .prepare<[], { at: number }>(
+        `SELECT at FROM stat WHERE at >= ifnull((SELECT CAST(value AS INTEGER) FROM meta WHERE name = '${SUMMED_UNTIL}'), 0)
+         ORDER BY at LIMIT 1`,
+      )
+      .get();
+    if (next === undefined) return false;
+    const hour = next.at - (next.at % HOUR_MS);
+    const end = hour + HOUR_MS;
+    if (end > now() - STAT_MINUTES_KEPT_MS) return false;
+    for (const [whose, group] of [
+      ['username', 'username, '],
+      [`'${ALL_ACCOUNTS}'`, ''],
+    ] as const) {
+      db.prepare(
+        `INSERT INTO stat_sum SELECT ${whose}, ?, outcome, latency, sum(count) FROM stat
+         WHERE at >= ? AND at < ? GROUP BY ${group}outcome, latency`,
+      ).run(hour, hour, end);
+    }
+    db.prepare(
+      'INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value',
+    ).run(SUMMED_UNTIL, String(end));
+    return true;
   }
 
   /** Merges the oldest minute of statistics that is old enough into its hour; answers whether there was one. */
@@ -132,6 +174,11 @@ export function purgeOperations({
           )
           .run(statBefore).changes;
         deleted += db
+          .prepare(
+            'DELETE FROM stat_sum WHERE at IN (SELECT DISTINCT at FROM stat_sum WHERE at < ? ORDER BY at LIMIT 10)',
+          )
+          .run(statBefore).changes;
+        deleted += db
           .prepare(`DELETE FROM replay WHERE created_at < ? AND status <> 'running'`)
           .run(before).changes;
         deleted += db
@@ -156,6 +203,7 @@ export function purgeOperations({
           .prepare('DELETE FROM failing_endpoint WHERE failures = 0 AND ifnull(told_at, 0) <= ?')
           .run(now() - TELL_EVERY_MS).changes;
         if (mergeMinute()) deleted += 1;
+        if (sumHour()) deleted += 1;
       }
       return { deleted, more: deleted > 0 };
     },

@@ -3,7 +3,7 @@ import { PosthornError } from '../../errors.ts';
 import type { Replay } from '../../model.ts';
 import { decodeCursor, pageOf } from '../cursor.ts';
 import { type EventRow, type ReplayRow, toReplay } from '../rows.ts';
-import type { Store } from '../store.ts';
+import { MAX_COUNTED_EVENTS, type Store } from '../store.ts';
 import type { EngineContext, SyncStore } from './engine.ts';
 import { laneBook } from './lanes.ts';
 import { accountCheck, deliveryMoves, type FoundDeliveryRow, HISTORY_AS_DELIVERY } from './rows.ts';
@@ -71,6 +71,7 @@ export function replayOperations(
      WHERE username = ? AND endpoint_id = ? AND delivery_id > ? AND delivery_id < ? AND status <> 'delivered'
      ORDER BY delivery_id LIMIT ?`,
   );
+  // Within the index.
   const countFailed = db.prepare<[string, string, string, string], { n: number }>(
     `SELECT count(*) AS n FROM delivery
      WHERE username = ? AND endpoint_id = ? AND delivery_id >= ? AND delivery_id < ? AND status <> 'delivered'`,
@@ -149,19 +150,27 @@ export function replayOperations(
     return made;
   }
 
-  function countMatches({ username, endpointId, kind, since, until }: ReplayRequest): ReplayMatches {
+  /** Of the range's events the first `most` are looked at. */
+  function countMatches(
+    { username, endpointId, kind, since, until }: ReplayRequest,
+    most = Number.MAX_SAFE_INTEGER,
+  ): ReplayMatches & { isExact: boolean } {
     // What is accepted from now on isn't part of it.
     const end = Math.min(until, now() + 1);
-    const matched =
-      kind === 'failed'
-        ? countFailed.get(username, endpointId, idFloor('dlv', since), idFloor('dlv', end))?.n
-        : db
-            .prepare<unknown[], { n: number }>(
-              `SELECT count(*) AS n FROM event
-               WHERE username = @username AND created_at >= @since AND created_at < @end AND ${EVENT_MATCH[kind]}`,
-            )
-            .get({ username, since, end, endpointId })?.n;
-    return { end, matched: matched ?? 0 };
+    if (kind === 'failed') {
+      const found = countFailed.get(username, endpointId, idFloor('dlv', since), idFloor('dlv', end));
+      return { end, matched: found?.n ?? 0, isExact: true };
+    }
+    const { n = 0, looked = 0 } =
+      db
+        .prepare<unknown[], { n: number; looked: number }>(
+          `SELECT count(*) FILTER (WHERE ${EVENT_MATCH[kind]}) AS n, count(*) AS looked FROM
+             (SELECT seq, username, event, only_endpoint_id FROM event
+              WHERE username = @username AND created_at >= @since AND created_at < @end
+              ORDER BY created_at, seq LIMIT @most) event`,
+        )
+        .get({ username, since, end, endpointId, most }) ?? {};
+    return { end, matched: n, isExact: looked < most };
   }
 
   /** False when there is no such endpoint. */
@@ -176,9 +185,13 @@ export function replayOperations(
   }
 
   return {
-    findReplayMatches: countMatches,
+    findReplayMatches: (request) => countMatches(request),
 
-    countReplay: (request) => (canReplay(request) ? countMatches(request).matched : null),
+    countReplay(request) {
+      if (!canReplay(request)) return null;
+      const { matched, isExact } = countMatches(request, MAX_COUNTED_EVENTS);
+      return { matched, isExact };
+    },
 
     createReplay(request, found = countMatches(request)) {
       if (!canReplay(request)) return null;

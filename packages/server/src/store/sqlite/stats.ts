@@ -1,9 +1,11 @@
 import type { AttemptOutcome } from '../../model.ts';
 import {
+  ALL_ACCOUNTS,
   DEAD,
   KEY_COLUMN,
   latencyClass,
   STAT_INTERVAL_MS,
+  SUMMED_UNTIL,
   type StatRow,
   summariseAll,
 } from '../statistics.ts';
@@ -34,6 +36,12 @@ type StatKey = [
   outcome: string,
   latency: number,
 ];
+
+/**
+ * All accounts' statistics, to be narrowed by `AND at …`: account by account along the key, where the index on `at` would
+ * look up each row in another place.
+ */
+export const STATS_OF_ALL = `SELECT stat.* FROM account CROSS JOIN stat ON stat.username = account.username WHERE true`;
 
 /** Makes a fresh tally for each call. */
 export function statTally({ db }: EngineContext): () => StatTally {
@@ -67,14 +75,33 @@ export function statsOperations({ db, now }: EngineContext): Pick<SyncStore, 'st
   return {
     stats({ username, since, until, intervalMs, by }: StatsQuery) {
       const key = by === null ? 'NULL' : KEY_COLUMN[by];
-      // The key (username, at, …) gives the range. A minute counts to where it begins.
+      const from = since - (since % STAT_INTERVAL_MS);
+      const source = username === null ? STATS_OF_ALL : 'SELECT * FROM stat WHERE username = @username';
+      // What tells endpoints and types apart isn't summed.
+      const isSummed = by === null || by === 'status';
+      const summed = isSummed
+        ? `ifnull((SELECT CAST(value AS INTEGER) FROM meta WHERE name = '${SUMMED_UNTIL}'), 0)`
+        : '0';
+      // The keys (username, at, …) give the ranges. A minute counts to where it begins.
       const rows = db
-        .prepare<[number, number, number, number, string | null, string | null], StatRow>(
-          `SELECT at - at % ? AS at, ${key} AS key, outcome, latency, sum(count) AS count FROM stat
-           WHERE at >= ? - ? % ${STAT_INTERVAL_MS} AND at < ? AND (${username === null ? '? IS NULL AND ? IS NULL' : 'username = ? AND ? IS NOT NULL'})
+        .prepare<unknown[], StatRow>(
+          `WITH summed AS MATERIALIZED (SELECT ${summed} AS until), counted AS (
+             SELECT at, NULL AS endpoint_id, NULL AS event, outcome, latency, count FROM stat_sum
+             WHERE username = @summedOf AND at >= @from AND at < min(@until, (SELECT until FROM summed))
+             UNION ALL
+             SELECT at, endpoint_id, event, outcome, latency, count FROM
+               (${source} AND at >= max(@from, (SELECT until FROM summed)) AND at < @until)
+           )
+           SELECT at - at % @intervalMs AS at, ${key} AS key, outcome, latency, sum(count) AS count FROM counted
            GROUP BY 1, 2, outcome, latency ORDER BY 1, 2`,
         )
-        .all(intervalMs, since, since, until, username, username);
+        .all({
+          from,
+          until,
+          intervalMs,
+          summedOf: username ?? ALL_ACCOUNTS,
+          ...(username === null ? {} : { username }),
+        });
       return summariseAll(rows, since, by);
     },
 
