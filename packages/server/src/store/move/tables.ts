@@ -348,6 +348,19 @@ export const MOVED_TABLES: readonly MovedTable[] = [
     }),
   },
   {
+    name: 'stat_sum',
+    from: 'stat_sum t',
+    key: ['username', 'at', 'outcome', 'latency'],
+    id: ['username', 'at', 'outcome', 'latency'],
+    columns: columnsOf({
+      username: 'text',
+      at: 'integer',
+      outcome: 'text',
+      latency: 'integer',
+      count: 'integer',
+    }),
+  },
+  {
     name: 'replay',
     from: 'replay t',
     key: ['username', 'replay_id'],
