@@ -133,15 +133,18 @@ describe('posthorn secrets rotate-key', () => {
     const before = await idInFile(s);
     const begun = await cli(s, 'rotate-key', '--no-wait');
     assert.equal(begun.code, 0, begun.stderr);
-    await s.service.logged((line) => line.msg === 'secrets were encrypted anew');
-    s.service.kill('SIGKILL');
-    await s.service.ended;
+    const first = s.service;
+    await first.logged((line) => line.msg === 'secrets were encrypted anew');
+    first.kill('SIGKILL');
+    await first.ended;
     const after = await idInFile(s);
     assert.ok(sealedWith(s).includes(after));
     await s.start();
-    await s.service.logged(
-      (line) => line.msg === 'nothing is encrypted with this key any more' && line.key_id === before,
-    );
+    const over = 'nothing is encrypted with this key any more';
+    // On a busy machine the kill may come after the end, which then isn't told twice.
+    if (!first.stdout.includes(over)) {
+      await s.service.logged((line) => line.msg === over && line.key_id === before);
+    }
     assert.deepEqual(sealedWith(s), [after]);
     let expected = 0;
     for (const username of ACCOUNTS) expected += await publishTo(s.operator, username);
