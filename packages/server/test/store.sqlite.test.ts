@@ -41,7 +41,8 @@ class SqliteTestDatabase implements TestDatabase {
   }
 
   async advance(ms: number): Promise<void> {
-    this.#clock.advance(ms);
+    if (ms < 0) this.#clock.jump(ms);
+    else this.#clock.advance(ms);
   }
 
   async clear(): Promise<void> {

@@ -71,6 +71,7 @@ export class Bench {
     return this.#startedAt + this.#advancedMs;
   }
 
+  /** Moves the store's clock, back where `ms` is negative. */
   async advance(ms: number): Promise<void> {
     await this.#database.advance(ms);
     this.#advancedMs += ms;

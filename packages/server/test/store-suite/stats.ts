@@ -363,5 +363,21 @@ export function statsTests(test: StoreTest): void {
         [],
       );
     });
+
+    test('a clock that went back hides nothing behind what was added up by its wrong time', async (bench) => {
+      const { username } = await bench.subscriber();
+      await bench.advanceInto(HOUR_MS, 10 * SECOND_MS);
+      const since = bench.now() - (bench.now() % HOUR_MS);
+      await deliver(bench, username, [{ durationMs: 100 }]);
+      await bench.advance(3 * DAY_MS);
+      await bench.purgeAll(since - DAY_MS);
+      await bench.advance(-3 * DAY_MS);
+      await deliver(bench, username, [{ durationMs: 100 }]);
+      await bench.purgeAll(since - DAY_MS);
+      for (const who of [username, null]) {
+        const { totals } = await stats(bench, { username: who, since, until: since + HOUR_MS });
+        assert.equal(totals[0]?.delivered, 2);
+      }
+    });
   });
 }

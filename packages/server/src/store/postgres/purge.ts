@@ -265,6 +265,15 @@ async function purgeRest(sql: Sql, before: number, limit: number, now: number): 
   return deleted;
 }
 
+/** Notes in meta before which hour a chore on statistics is done. */
+async function setMark(sql: Sql, name: typeof MERGED_UNTIL | typeof SUMMED_UNTIL, at: number): Promise<void> {
+  await sql.query(
+    `INSERT INTO posthorn.meta (name, value) VALUES ('${name}', $1)
+     ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
+    [at],
+  );
+}
+
 /**
  * Makes one hour's statistics by the minute, of all nodes, one of the hour, when they are old enough; answers whether
  * there was one. What is counted later for an hour that is merged stays by the minute.
@@ -287,25 +296,30 @@ async function mergeHour(sql: Sql, now: number): Promise<boolean> {
      GROUP BY username, endpoint_id, event, outcome, latency`,
     [hour, hour + HOUR_MS],
   );
-  await sql.query(
-    `INSERT INTO posthorn.meta (name, value) VALUES ('${MERGED_UNTIL}', $1)
-     ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
-    [hour + HOUR_MS],
-  );
+  await setMark(sql, MERGED_UNTIL, hour + HOUR_MS);
   return true;
 }
 
 /** Adds up the next whole hour of statistics that is old enough; answers whether there was one. */
 async function sumHour(sql: Sql, now: number): Promise<boolean> {
+  const old = now - STAT_MINUTES_KEPT_MS;
+  const end = old - (old % HOUR_MS);
+  const [mark] = await sql.query<{ at: number }>(
+    `SELECT value::bigint AS at FROM posthorn.meta WHERE name = '${SUMMED_UNTIL}'`,
+  );
+  const until = mark?.at ?? 0;
+  if (until > end) {
+    // The clock went back: what isn't old yet is still counted in stat alone.
+    await sql.query('DELETE FROM posthorn.stat_sum WHERE at >= $1', [end]);
+    await setMark(sql, SUMMED_UNTIL, end);
+    return false;
+  }
   const [next] = await sql.query<{ at: number }>(
-    `SELECT at FROM posthorn.stat
-     WHERE at >= coalesce((SELECT value::bigint FROM posthorn.meta WHERE name = '${SUMMED_UNTIL}'), 0)
-     ORDER BY at LIMIT 1`,
+    'SELECT at FROM posthorn.stat WHERE at >= $1 AND at < $2 ORDER BY at LIMIT 1',
+    [until, end],
   );
   if (next === undefined) return false;
   const hour = next.at - (next.at % HOUR_MS);
-  const end = hour + HOUR_MS;
-  if (end > now - STAT_MINUTES_KEPT_MS) return false;
   await sql.query(
     `WITH own AS MATERIALIZED (
        SELECT username, outcome, latency, sum(count)::bigint AS count FROM posthorn.stat
@@ -315,13 +329,9 @@ async function sumHour(sql: Sql, now: number): Promise<boolean> {
      SELECT username, $1, outcome, latency, count FROM own
      UNION ALL
      SELECT '${ALL_ACCOUNTS}', $1, outcome, latency, sum(count)::bigint FROM own GROUP BY outcome, latency`,
-    [hour, end],
+    [hour, hour + HOUR_MS],
   );
-  await sql.query(
-    `INSERT INTO posthorn.meta (name, value) VALUES ('${SUMMED_UNTIL}', $1)
-     ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
-    [end],
-  );
+  await setMark(sql, SUMMED_UNTIL, hour + HOUR_MS);
   return true;
 }
 

@@ -78,18 +78,31 @@ export function purgeOperations({
       .changes;
   }
 
+  const summedUntil = db.prepare<[], { at: number }>(
+    `SELECT CAST(value AS INTEGER) AS at FROM meta WHERE name = '${SUMMED_UNTIL}'`,
+  );
+  const setSummedUntil = db.prepare<[string]>(
+    `INSERT INTO meta (name, value) VALUES ('${SUMMED_UNTIL}', ?) ON CONFLICT DO UPDATE SET value = excluded.value`,
+  );
+
   /** Adds up the next whole hour of statistics that is old enough; answers whether there was one. */
   function sumHour(): boolean {
+    const old = now() - STAT_MINUTES_KEPT_MS;
+    const end = old - (old % HOUR_MS);
+    const until = summedUntil.get()?.at ?? 0;
+    if (until > end) {
+      // The clock went back: what isn't old yet is still counted in stat alone.
+      db.prepare('DELETE FROM stat_sum WHERE at >= ?').run(end);
+      setSummedUntil.run(String(end));
+      return false;
+    }
     const next = db
-      .prepare<[], { at: number }>(
-        `SELECT at FROM stat WHERE at >= ifnull((SELECT CAST(value AS INTEGER) FROM meta WHERE name = '${SUMMED_UNTIL}'), 0)
-         ORDER BY at LIMIT 1`,
+      .prepare<[number, number], { at: number }>(
+        'SELECT at FROM stat WHERE at >= ? AND at < ? ORDER BY at LIMIT 1',
       )
-      .get();
+      .get(until, end);
     if (next === undefined) return false;
     const hour = next.at - (next.at % HOUR_MS);
-    const end = hour + HOUR_MS;
-    if (end > now() - STAT_MINUTES_KEPT_MS) return false;
     for (const [whose, group] of [
       ['username', 'username, '],
       [`'${ALL_ACCOUNTS}'`, ''],
@@ -97,11 +110,9 @@ export function purgeOperations({
       db.prepare(
         `INSERT INTO stat_sum SELECT ${whose}, ?, outcome, latency, sum(count) FROM stat
          WHERE at >= ? AND at < ? GROUP BY ${group}outcome, latency`,
-      ).run(hour, hour, end);
+      ).run(hour, hour, hour + HOUR_MS);
     }
-    db.prepare(
-      'INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value',
-    ).run(SUMMED_UNTIL, String(end));
+    setSummedUntil.run(String(hour + HOUR_MS));
     return true;
   }
 
