@@ -10,14 +10,11 @@
  */
 import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { idFactory } from '../packages/server/src/clock.ts';
-import { openDatabase } from '../packages/server/src/store/sqlite/database.ts';
+import { writeHistory } from './sqlite-history.ts';
 import {
-  ACCOUNTS,
   type Api,
   arrivalKeyOf,
   createAccounts,
-  EVENT,
   inMs,
   latenciesOf,
   onSite,
@@ -34,13 +31,13 @@ import {
 
 const HISTORY = 1_000_000;
 const HISTORY_SPAN_MS = 24 * 3600 * 1000;
-const ROWS_A_COMMIT = 20_000;
 const PER_SECOND = 100;
 const WARM_UP_MS = 2000;
 const MEASURED_MS = 10_000;
 const DRAIN_MS = 30_000;
 const ROUNDS = 2;
 const DATABASE = 'posthorn.db';
+const TEXT = 'x'.repeat(400);
 
 interface Receiver {
   port: number;
@@ -61,7 +58,10 @@ async function runBench(history: number): Promise<void> {
     const [empty, full] = [join(site.folder, 'empty'), join(site.folder, 'full')];
     await prepare(empty, port);
     const endpointIds = await prepare(full, port);
-    const seconds = seed(join(full, DATABASE), history, endpointIds, Date.now());
+    const nowMs = Date.now();
+    const seconds = writeHistory(join(full, DATABASE), history, endpointIds, TEXT, (number) => {
+      return nowMs - HISTORY_SPAN_MS + Math.floor((number * HISTORY_SPAN_MS) / history);
+    });
     const { size } = await stat(join(full, DATABASE));
     console.log(
       `${history} finished deliveries written in ${seconds.toFixed(0)} s, file ${(size / 2 ** 20).toFixed(0)} MiB`,
@@ -92,54 +92,6 @@ async function withService<T>(folder: string, use: (api: Api) => Promise<T>): Pr
   } finally {
     await stopAll(site.children);
   }
-}
-
-/** Writes the history, oldest first; returns the seconds it took. */
-function seed(path: string, count: number, endpointIds: readonly string[], nowMs: number): number {
-  const started = performance.now();
-  const nextId = idFactory();
-  const db = openDatabase(path);
-  try {
-    // A bench's file may be lost in a power cut.
-    db.pragma('synchronous = OFF');
-    const event = db.prepare(
-      `INSERT INTO event (username, event_id, event, timestamp, created_at, body, fingerprint, deliveries)
-       VALUES (?, ?, ?, ?, ?, ?, NULL, 1)`,
-    );
-    const delivery = db.prepare(
-      `INSERT INTO delivery (username, delivery_id, endpoint_id, event_seq, event, status, attempts, created_at,
-                             completed_at)
-       VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?)`,
-    );
-    const attempt = db.prepare(
-      `INSERT INTO attempt (username, delivery_id, number, started_at, duration_ms, outcome, http_status, url,
-                            request_headers, response_headers, response_body, response_truncated, manual)
-       VALUES (?, ?, 1, ?, 3.5, 'delivered', 204, ?, ?, '{}', '', 0, 0)`,
-    );
-    const text = 'x'.repeat(400);
-    const write = db.transaction((from: number, to: number) => {
-      for (let number = from; number < to; number += 1) {
-        const atMs = nowMs - HISTORY_SPAN_MS + Math.floor((number * HISTORY_SPAN_MS) / count);
-        const seconds = Math.floor(atMs / 1000);
-        const username = usernameOf(number);
-        const endpointId = endpointIds[number % ACCOUNTS];
-        const eventId = nextId('evt', atMs);
-        const deliveryId = nextId('dlv', atMs);
-        const data = { number, text };
-        const body = JSON.stringify({ event_id: eventId, event: EVENT, timestamp: seconds, data });
-        const headers = JSON.stringify({ 'content-type': 'application/json', 'webhook-id': eventId });
-        const { lastInsertRowid: seq } = event.run(username, eventId, EVENT, seconds, atMs, body);
-        delivery.run(username, deliveryId, endpointId, seq, EVENT, 'delivered', atMs, atMs + 5);
-        attempt.run(username, deliveryId, atMs, `http://127.0.0.1/${number % ACCOUNTS}`, headers);
-      }
-    });
-    for (let from = 0; from < count; from += ROWS_A_COMMIT)
-      write(from, Math.min(count, from + ROWS_A_COMMIT));
-    db.pragma('wal_checkpoint(TRUNCATE)');
-  } finally {
-    db.close();
-  }
-  return (performance.now() - started) / 1000;
 }
 
 async function measure(

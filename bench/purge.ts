@@ -14,9 +14,8 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import Sqlite from 'better-sqlite3';
 import pg from 'pg';
-import { idFactory } from '../packages/server/src/clock.ts';
-import { openDatabase } from '../packages/server/src/store/sqlite/database.ts';
 import { PostgresCluster } from '../packages/server/test/support/postgres-cluster.ts';
+import { writeHistory } from './sqlite-history.ts';
 import {
   ACCOUNTS,
   arrivalKeyOf,
@@ -42,7 +41,6 @@ const OLDEST_DAY = 33;
 const DAYS = 3;
 const WARM_UP_MS = 2_000;
 const DRAIN_MS = 30_000;
-const ROWS_A_COMMIT = 20_000;
 /** What is told of a phase, and how long it keeps history. */
 const PHASES = [
   ['nothing is deleted', '3650d'],
@@ -67,44 +65,9 @@ interface History {
 function sqliteHistory(path: string, before: number): History {
   return {
     async fill(count, endpointIds) {
-      const nextId = idFactory();
-      const db = openDatabase(path);
-      // A bench's file may be lost in a power cut.
-      db.pragma('synchronous = OFF');
-      const event = db.prepare(
-        `INSERT INTO event (username, event_id, event, timestamp, created_at, body, fingerprint, deliveries)
-         VALUES (?, ?, ?, ?, ?, ?, NULL, 1)`,
-      );
-      const delivery = db.prepare(
-        `INSERT INTO delivery (username, delivery_id, endpoint_id, event_seq, event, status, attempts, created_at,
-                               completed_at)
-         VALUES (?, ?, ?, ?, ?, 'delivered', 1, ?, ?)`,
-      );
-      const attempt = db.prepare(
-        `INSERT INTO attempt (username, delivery_id, number, started_at, duration_ms, outcome, http_status, url,
-                              request_headers, response_headers, response_body, response_truncated, manual)
-         VALUES (?, ?, 1, ?, 3.5, 'success', 204, 'http://127.0.0.1/', '{}', '{}', '', 0, 0)`,
-      );
-      const write = db.transaction((from: number, to: number) => {
-        for (let n = from; n < to; n += 1) {
-          const at = before - (OLDEST_DAY - 30) * DAY_MS + Math.floor((n * DAYS * DAY_MS) / count) - DAY_MS;
-          const id = nextId('dlv', at);
-          const { lastInsertRowid: seq } = event.run(
-            usernameOf(n),
-            nextId('evt', at),
-            EVENT,
-            Math.floor(at / 1000),
-            at,
-            TEXT,
-          );
-          delivery.run(usernameOf(n), id, endpointIds[n % ACCOUNTS], seq, EVENT, at, at + 5);
-          attempt.run(usernameOf(n), id, at);
-        }
+      writeHistory(path, count, endpointIds, TEXT, (number) => {
+        return before - (OLDEST_DAY - 30 + 1) * DAY_MS + Math.floor((number * DAYS * DAY_MS) / count);
       });
-      for (let from = 0; from < count; from += ROWS_A_COMMIT)
-        write(from, Math.min(count, from + ROWS_A_COMMIT));
-      db.pragma('wal_checkpoint(TRUNCATE)');
-      db.close();
     },
     async left() {
       const db = new Sqlite(path, { readonly: true });
