@@ -5,8 +5,8 @@
  */
 import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
 import { type DatabaseLocation, formatDatabaseUrl, parseDatabaseUrl } from './config-database.ts';
+import { readConfigFile } from './config-file.ts';
 import {
   formatAllowPrivate,
   formatBytes,
@@ -682,50 +682,19 @@ function readFile(path: string, shownPath: string, mistakes: string[]): Map<stri
     return given;
   }
 
-  const lines = new LineCounter();
-  // The parser's own messages quote the source, which may hold secrets: only their place is used.
-  const document = parseDocument(source, { lineCounter: lines, prettyErrors: false });
-  const syntaxError = document.errors[0];
-  if (syntaxError !== undefined) {
-    const { line, col } = lines.linePos(syntaxError.pos[0]);
-    const what = syntaxError.code === 'DUPLICATE_KEY' ? 'a name stands there twice' : 'that is not YAML';
-    mistakes.push(`${shownPath}, line ${line}, column ${col}: ${what}`);
+  const file = readConfigFile(source);
+  if (typeof file === 'string') {
+    mistakes.push(`${shownPath}${file}`);
     return given;
   }
-  const root = document.contents;
-  if (root === null || (isScalar(root) && root.value === null)) return given;
-  if (!isMap(root)) {
-    mistakes.push(`${shownPath} must hold lines of the form "name: value", such as "timeout: 5s"`);
-    return given;
-  }
-
   const byName = new Map<string, AnySetting>(SETTINGS.map((setting) => [setting.name, setting]));
-  for (const { key, value } of root.items) {
-    const name = isScalar(key) ? String(key.value) : '?';
-    const setting = byName.get(name);
+  for (const { name, text } of file) {
     const origin = `${shownPath}: ${name}`;
-    if (setting === undefined) {
-      mistakes.push(unknownName(origin, name, [...byName.keys()]));
-      continue;
-    }
-    const text = scalarText(isAlias(value) ? value.resolve(document) : value);
-    if (text === undefined) mistakes.push(`${origin} must be a single value, not a mapping`);
+    if (!byName.has(name)) mistakes.push(unknownName(origin, name, [...byName.keys()]));
+    else if (text === null) mistakes.push(`${origin} must be a single value, not a mapping`);
     else if (text !== '') given.set(name, { text, origin });
   }
   return given;
-}
-
-/** A YAML value as a person would write it on the command line; empty for null, undefined for a mapping. */
-function scalarText(node: unknown): string | undefined {
-  if (isScalar(node)) {
-    // The source keeps what a number loses: 0010, 1e3.
-    return node.value === null
-      ? ''
-      : String(typeof node.value === 'string' ? node.value : (node.source ?? node.value)).trim();
-  }
-  if (!isSeq(node)) return node === null ? '' : undefined;
-  const items = node.items.map((item) => (isScalar(item) ? scalarText(item) : undefined));
-  return items.includes(undefined) ? undefined : items.join(',');
 }
 
 /** The folder of an SQLite database and of what the first start makes beside it. */

@@ -291,6 +291,7 @@ describe('nodes whose database is away', TIME_LIMIT, () => {
       refusals += answers.length;
       for (const { operator } of [api, worker])
         assert.equal((await operator.ask('GET', '/readyz')).status, 503);
+      await delay(50);
     }
     const away = tried().map((count, n) => count - (before[n] as number));
     // At first each of the pool and the listener once; then one at a time after 0.1 s, 0.2 s, … 5 s.

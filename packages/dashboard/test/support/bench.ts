@@ -197,8 +197,11 @@ export class Visitor {
     await this.page.evaluate(
       `Promise.all(document.getAnimations().map((animation) => animation.finished.catch(() => {})))`,
     );
-    await this.page.evaluate(AXE);
-    const options = rules === undefined ? {} : { runOnly: { type: 'rule', values: rules } };
+    if (!(await this.page.evaluate<boolean>('"axe" in window'))) await this.page.evaluate(AXE);
+    const options = {
+      resultTypes: ['violations'],
+      ...(rules !== undefined && { runOnly: { type: 'rule', values: rules } }),
+    };
     const { violations } = await this.page.evaluate<any>(`axe.run(document, ${JSON.stringify(options)})`);
     return violations.flatMap(
       ({ id, nodes }: { id: string; nodes: { html: string; failureSummary: string }[] }) =>

@@ -1,5 +1,5 @@
 /** Accounts: the customers of the operator's product. All of it needs an operator key. */
-import { type Static, Type } from 'typebox';
+import { type Static, Type } from './schema.ts';
 
 import { toSeconds } from '../clock.ts';
 import { notFound } from '../errors.ts';

@@ -95,6 +95,10 @@ function pathOf(request: FastifyRequest): string {
   return request.url.split('?', 1)[0] as string;
 }
 
+function noCompiler(): never {
+  throw new Error('a route has a schema of Fastify’s: declare it by route() instead');
+}
+
 /**
  * Builds the app over a store. It does nothing by itself until `listen` or `inject` is called; `close` lets the
  * requests in flight end, closes the connections, and writes when keys were last used.
@@ -126,6 +130,8 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
     http: { requireHostHeader: false },
     // No path fits through Node's header limit that is longer; the default of 100 would hide valid event ids.
     routerOptions: { maxParamLength: 20_000 },
+    // Requests are checked by validate.ts: Fastify would load compilers for schemas that no route gives it.
+    schemaController: { compilersFactory: { buildValidator: noCompiler, buildSerializer: noCompiler } },
     // No hook runs for a path that can't be decoded, so this writes its own line.
     frameworkErrors(error, request, reply) {
       const refused = refusal(request.id, fromFrameworkError(error, settings.maxRequestBytes));
@@ -238,7 +244,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
     const v1Only = mountV1(app, routes, deps);
     const openApi = openApiDocument(deps, { routes, v1: [v1Only] });
     mountDescription(app, openApi);
-    await mountDocs(app, () => openApi().document);
+    mountDocs(app, () => openApi().document);
   }
 
   app.setNotFoundHandler((request, reply) => {

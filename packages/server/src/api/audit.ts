@@ -1,5 +1,5 @@
 /** The audit log: an operator sees all of it, an account what was done to its things. */
-import { type Static, Type } from 'typebox';
+import { type Static, Type } from './schema.ts';
 
 import { toSeconds } from '../clock.ts';
 import { invalid } from '../errors.ts';

@@ -1,5 +1,5 @@
 /** Deliveries: what became of each event for each endpoint. */
-import { type Static, Type } from 'typebox';
+import { type Static, Type } from './schema.ts';
 
 import { toSeconds } from '../clock.ts';
 import { PosthornError, notFound } from '../errors.ts';

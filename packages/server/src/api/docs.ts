@@ -1,7 +1,8 @@
-/** `/docs`: the OpenAPI document rendered by Swagger UI, whose files are local. */
-import swagger from '@fastify/swagger';
-import swaggerUi from '@fastify/swagger-ui';
-import type { FastifyInstance } from 'fastify';
+/**
+ * `/docs`: the OpenAPI document rendered by Swagger UI, whose files are local. They and what serves them are loaded when
+ * the page is first asked for: a start would take a seventh longer with them.
+ */
+import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 
 /**
  * Swagger UI sets styles on elements and carries its icons as data: URLs; scripts come from this server alone.
@@ -73,38 +74,73 @@ function forReading(document: Described): Record<string, unknown> {
   };
 }
 
+/** What of a request matters for a file. */
+const PASSED_ON = ['accept', 'accept-encoding', 'if-modified-since', 'if-none-match', 'range'] as const;
+/** What of an answer belongs to its connection. */
+const NOT_PASSED_BACK = ['connection', 'date', 'keep-alive', 'transfer-encoding'];
+
 /** @param document makes the document as it is now. */
-export async function mountDocs(app: FastifyInstance, document: () => object): Promise<void> {
-  await app.register(async (docs) => {
-    docs.addHook('onSend', async (_request, reply, payload) =>
-      typeof payload === 'string' && String(reply.getHeader('content-type')).startsWith('text/html')
-        ? payload.replace('</title>', `</title>\n      ${VIEWPORT}`)
-        : payload,
-    );
-    // Swagger UI demands this plugin; it is only asked for the document that it is given.
-    await docs.register(swagger, {
-      mode: 'static',
-      specification: { document: { openapi: '3.1.1', info: { title: 'Posthorn', version: '' }, paths: {} } },
+export function mountDocs(app: FastifyInstance, document: () => object): void {
+  let loading: Promise<FastifyInstance> | null = null;
+  const answer = async (request: FastifyRequest, reply: FastifyReply) => {
+    loading ??= loadPages(document);
+    const pages = await loading.catch((error: unknown) => {
+      loading = null;
+      throw error;
     });
-    await docs.register(swaggerUi, {
-      routePrefix: '/docs',
-      staticCSP: DOCS_CSP,
-      transformSpecification: () => forReading(document() as Described),
-      transformSpecificationClone: false,
-      uiConfig: {
-        // Without the top bar, which offers to open any other document and shows a foreign mark.
-        layout: 'BaseLayout',
-        docExpansion: 'list',
-        deepLinking: true,
-        persistAuthorization: false,
-        tryItOutEnabled: false,
-      },
-      theme: {
-        title: 'Posthorn API',
-        css: [{ filename: 'posthorn.css', content: STYLE }],
-        js: [{ filename: 'colour-scheme.js', content: FOLLOW_COLOUR_SCHEME }],
-        favicon: [{ filename: 'icon.svg', rel: 'icon', type: 'image/svg+xml', sizes: 'any', content: ICON }],
-      },
+    const { statusCode, headers, rawPayload } = await pages.inject({
+      method: request.method as 'GET' | 'HEAD',
+      url: request.url,
+      headers: Object.fromEntries(
+        PASSED_ON.flatMap((name) => (name in request.headers ? [[name, request.headers[name]]] : [])),
+      ),
     });
+    if (statusCode === 404) return reply.callNotFound();
+    for (const name of NOT_PASSED_BACK) delete headers[name];
+    return reply.code(statusCode).headers(headers).send(rawPayload);
+  };
+  for (const url of ['/docs', '/docs/*']) app.route({ method: ['GET', 'HEAD'], url, handler: answer });
+  app.addHook('onClose', async () => {
+    await (await loading?.catch(() => null))?.close();
   });
+}
+
+async function loadPages(document: () => object): Promise<FastifyInstance> {
+  const [{ default: swagger }, { default: swaggerUi }] = await Promise.all([
+    import('@fastify/swagger'),
+    import('@fastify/swagger-ui'),
+  ]);
+  const pages = fastify();
+  pages.addHook('onSend', async (_request, reply, payload) =>
+    typeof payload === 'string' && String(reply.getHeader('content-type')).startsWith('text/html')
+      ? payload.replace('</title>', `</title>\n      ${VIEWPORT}`)
+      : payload,
+  );
+  // Swagger UI demands this plugin; it is only asked for the document that it is given.
+  await pages.register(swagger, {
+    mode: 'static',
+    specification: { document: { openapi: '3.1.1', info: { title: 'Posthorn', version: '' }, paths: {} } },
+  });
+  await pages.register(swaggerUi, {
+    routePrefix: '/docs',
+    staticCSP: DOCS_CSP,
+    transformSpecification: () => forReading(document() as Described),
+    transformSpecificationClone: false,
+    uiConfig: {
+      // Without the top bar, which offers to open any other document and shows a foreign mark.
+      layout: 'BaseLayout',
+      docExpansion: 'list',
+      deepLinking: true,
+      persistAuthorization: false,
+      tryItOutEnabled: false,
+    },
+    theme: {
+      title: 'Posthorn API',
+      css: [{ filename: 'posthorn.css', content: STYLE }],
+      js: [{ filename: 'colour-scheme.js', content: FOLLOW_COLOUR_SCHEME }],
+      favicon: [{ filename: 'icon.svg', rel: 'icon', type: 'image/svg+xml', sizes: 'any', content: ICON }],
+    },
+  });
+  await pages.ready();
+  return pages;
 }

@@ -1,5 +1,5 @@
 /** The keys that secrets are encrypted with at rest, by their ids. The keys themselves are in no answer. */
-import { type Static, Type } from 'typebox';
+import { type Static, Type } from './schema.ts';
 
 import type { RotationStatus } from '../key-rotation.ts';
 import type { ApiDeps } from './deps.ts';

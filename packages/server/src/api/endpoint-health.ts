@@ -1,5 +1,5 @@
 /** How an account's endpoints are: who fails since when, who is probed, who was disabled and what it missed. */
-import { type Static, Type } from 'typebox';
+import { type Static, Type } from './schema.ts';
 
 import { toSeconds } from '../clock.ts';
 import { notFound } from '../errors.ts';

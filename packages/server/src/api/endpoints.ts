@@ -1,5 +1,5 @@
 /** Endpoints: where an account wants its events, which ones, and the secret that signs them. */
-import { type Static, Type } from 'typebox';
+import { type Static, Type } from './schema.ts';
 
 import { idFactory, toSeconds } from '../clock.ts';
 import { checkEndpointUrl } from '../delivery/address-guard.ts';

@@ -1,5 +1,5 @@
 /** What the lists of deliveries and of events are narrowed by alike: an event's type, its id, and a time range. */
-import { Type } from 'typebox';
+import { Type } from './schema.ts';
 
 import type { EventFilter } from '../store/store.ts';
 import { EventTypeName, rangeFields, rangeOf } from './shapes.ts';

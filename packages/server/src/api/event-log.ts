@@ -1,5 +1,5 @@
 /** The event log: every event that was published, and who got it. */
-import { type Static, Type } from 'typebox';
+import { type Static, Type } from './schema.ts';
 
 import { toSeconds } from '../clock.ts';
 import { notFound } from '../errors.ts';

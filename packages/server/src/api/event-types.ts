@@ -1,5 +1,5 @@
 /** The catalogue. */
-import { Type } from 'typebox';
+import { Type } from './schema.ts';
 
 import { notFound } from '../errors.ts';
 import type { ApiDeps } from './deps.ts';

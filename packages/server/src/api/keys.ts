@@ -1,5 +1,5 @@
 /** API keys. The key itself is in one answer only; the store keeps its hash. */
-import { type Static, Type } from 'typebox';
+import { type Static, Type } from './schema.ts';
 
 import { idFactory, toSeconds } from '../clock.ts';
 import { invalid, notFound } from '../errors.ts';

@@ -1,7 +1,7 @@
 /** Live listening: an account's events as server-sent events, with the body and the headers that a receiver gets. */
 import { Readable } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { type Static, Type } from 'typebox';
+import { type Static, Type } from './schema.ts';
 
 import { toSeconds } from '../clock.ts';
 import { webhookHeaders } from '../delivery/headers.ts';

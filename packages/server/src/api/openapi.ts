@@ -5,7 +5,7 @@
  * `const`, `$ref` and `patternProperties` for 3.0), the `webhooks` section follows the catalogue while the service runs
  * (the plugin caches its document), and the aliases under other prefixes stay out of it.
  */
-import type { TSchema } from 'typebox';
+import type { TSchema } from './schema.ts';
 
 import { ERROR_KINDS, type ErrorKind } from '../errors.ts';
 import type { EventType } from '../model.ts';

@@ -1,5 +1,5 @@
 /** Links into the customers' portal, for the operator's product to hand out. */
-import { Type } from 'typebox';
+import { Type } from './schema.ts';
 
 import { idFactory, toSeconds } from '../clock.ts';
 import { invalid } from '../errors.ts';

@@ -1,6 +1,6 @@
 /** Publishing: check, seal, and hand a whole request to the publisher at once. */
 import type { FastifyBaseLogger } from 'fastify';
-import { type Static, Type } from 'typebox';
+import { type Static, Type } from './schema.ts';
 
 import { withDeprecation } from '../catalogue/index.ts';
 import { idFactory } from '../clock.ts';

@@ -1,5 +1,5 @@
 /** Replays: sending an endpoint again what it missed. */
-import { type Static, Type } from 'typebox';
+import { type Static, Type } from './schema.ts';
 
 import { toSeconds } from '../clock.ts';
 import { invalid, notFound } from '../errors.ts';

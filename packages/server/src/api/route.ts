@@ -3,7 +3,7 @@
  * several prefixes; the OpenAPI document and the tests read the same table.
  */
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { type Static, type TObject, type TSchema, Type } from 'typebox';
+import { type Static, type TObject, type TSchema, Type } from './schema.ts';
 
 import type { AuditActor } from '../model.ts';
 

@@ -1,6 +1,6 @@
 /** `/dashboard/session`: signing in to the page, who is signed in, signing out. For the page alone, and not in OpenAPI. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { type Static, Type } from 'typebox';
+import { type Static, Type } from './schema.ts';
 
 import { toSeconds } from '../clock.ts';
 import { PosthornError } from '../errors.ts';

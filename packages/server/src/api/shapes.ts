@@ -1,5 +1,5 @@
 /** Pieces of schemas that several nouns share. A `title` makes a schema a named component of the OpenAPI document. */
-import { type Static, Type } from 'typebox';
+import { type Static, Type } from './schema.ts';
 
 import { invalid } from '../errors.ts';
 import { type EventType, type JsonObject } from '../model.ts';

@@ -1,5 +1,5 @@
 /** Counts and latencies over time. */
-import { type Static, Type } from 'typebox';
+import { type Static, Type } from './schema.ts';
 
 import { toSeconds } from '../clock.ts';
 import { invalid } from '../errors.ts';

@@ -1,5 +1,5 @@
 /** How the service itself is, for operators: its processes, its queue, its database. */
-import { Type } from 'typebox';
+import { Type } from './schema.ts';
 
 import { toSeconds } from '../clock.ts';
 import type { ApiDeps } from './deps.ts';

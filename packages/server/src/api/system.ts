@@ -1,7 +1,7 @@
 /** What machines ask without an account: liveness, readiness, metrics, the API's description. */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 
-import { type Static, Type } from 'typebox';
+import { type Static, Type } from './schema.ts';
 
 import { unavailable } from '../errors.ts';
 import { type Authenticator, addressGroup } from './auth.ts';

@@ -1,5 +1,5 @@
 /** Sending an endpoint the example of an event type, to see whether its receiver works. */
-import { Type } from 'typebox';
+import { Type } from './schema.ts';
 
 import { idFactory } from '../clock.ts';
 import { PosthornError, invalid, notFound } from '../errors.ts';

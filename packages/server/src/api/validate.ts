@@ -3,7 +3,7 @@
  * removed, nothing is defaulted; what doesn't fit is refused with a sentence that names the field.
  */
 import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js';
-import type { Static, TSchema } from 'typebox';
+import type { Static, TSchema } from './schema.ts';
 
 import { type PosthornError, invalid } from '../errors.ts';
 

@@ -1,5 +1,5 @@
 /** The credential test of every client. */
-import { Type } from 'typebox';
+import { Type } from './schema.ts';
 
 import { toSeconds } from '../clock.ts';
 import type { ApiDeps } from './deps.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
-import { Type } from 'typebox';
+import { Type } from '../../src/api/schema.ts';
 
 import { EXPECTED, compileCheck } from '../../src/api/validate.ts';
 import { PosthornError } from '../../src/errors.ts';

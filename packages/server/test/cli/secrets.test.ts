@@ -143,9 +143,7 @@ describe('posthorn secrets rotate-key', () => {
     await s.start();
     // Asked of the service, not looked for in its log: the kill may have come between the end and the line that tells it.
     let status: { state: string; keys: object[] };
-    while (
-      (status = await s.operator.data<typeof status>('GET', '/v2/encryption_keys')).state !== 'idle'
-    ) {
+    while ((status = await s.operator.data<typeof status>('GET', '/v2/encryption_keys')).state !== 'idle') {
       await setTimeout(20);
     }
     assert.deepEqual(status.keys, [{ key_id: after, active: true, values: 800 }]);
