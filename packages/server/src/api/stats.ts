@@ -145,7 +145,7 @@ const OverviewShape = Type.Object(
         dead: measures.dead,
       }),
       {
-        description: `Endpoints that the service disabled, that gave deliveries up in the last 24 hours, or whose newest attempts failed, with their counts of that time: the worst first, at most ${MAX_TROUBLED}.`,
+        description: `Endpoints that the service disabled, that gave deliveries up in the last 24 hours of which some are left so, or whose newest attempts failed, with their counts of that time: the worst first, at most ${MAX_TROUBLED}.`,
       },
     ),
   },

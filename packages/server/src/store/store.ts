@@ -239,8 +239,8 @@ export interface Overview {
   oldestDueMs: number;
   endpoints: { enabled: number; disabled: number };
   /**
-   * Endpoints that the service disabled, that gave deliveries up since the asked time, or whose newest attempts since then
-   * failed: the disabled ones first, then those with most given up, then with most failed.
+   * Endpoints that the service disabled, that gave deliveries up since the asked time and have some left so, or whose
+   * newest attempts since then failed: the disabled ones first, then those with most given up, then with most failed.
    */
   troubled: TroubledEndpoint[];
 }

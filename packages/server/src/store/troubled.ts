@@ -28,8 +28,9 @@ interface Parts {
 
 /**
  * An endpoint fails whose newest attempts failed; within one minute, which statistics don't divide, when more failed than
- * didn't. The statistics are summed up first, over the range's part of their index; each sum then finds its
- * endpoint by its key.
+ * didn't. One that gave deliveries up is troubled until none of them is left that way: a replay that was delivered mends
+ * it. The statistics are summed up first, over the range's part of their index; each sum then finds its endpoint by its
+ * key, and one with deaths looks for a dead delivery in the index of what failed.
  */
 export function troubledSql({ schema, since, limit, ofAccount, stats }: Parts): string {
   const sum = (condition: string) => `coalesce(sum(count) FILTER (WHERE ${condition}), 0)`;
@@ -40,13 +41,21 @@ export function troubledSql({ schema, since, limit, ofAccount, stats }: Parts): 
              coalesce(max(CASE WHEN outcome = 'success' THEN at END), 0) AS delivered_at,
              coalesce(max(CASE WHEN outcome <> 'success' THEN at END), 0) AS failed_at
       FROM ${stats ?? `${schema}stat WHERE at >= ${since} ${ofAccount}`} GROUP BY username, endpoint_id
+    ), judged AS (
+      SELECT username, endpoint_id, url, status, disabled_reason, delivered_at, failed_at,
+             coalesce(delivered, 0) AS delivered, coalesce(failed_attempts, 0) AS failed_attempts,
+             CASE WHEN dead > 0 AND EXISTS (
+               SELECT 1 FROM ${schema}delivery
+               WHERE delivery.username = endpoint.username AND delivery.status = 'dead'
+                 AND delivery.endpoint_id = endpoint.endpoint_id
+             ) THEN dead ELSE 0 END AS dead
+      FROM ${schema}endpoint LEFT JOIN attempted USING (username, endpoint_id)
+      WHERE status <> 'deleted' ${ofAccount}
+        AND username NOT IN (SELECT username FROM ${schema}account WHERE status = 'deleted')
     )
-    SELECT username, endpoint_id, url, status, disabled_reason, coalesce(delivered, 0) AS delivered,
-           coalesce(failed_attempts, 0) AS failed_attempts, coalesce(dead, 0) AS dead
-    FROM ${schema}endpoint LEFT JOIN attempted USING (username, endpoint_id)
-    WHERE status <> 'deleted' ${ofAccount}
-      AND username NOT IN (SELECT username FROM ${schema}account WHERE status = 'deleted')
-      AND (disabled_reason IS NOT NULL OR status = 'enabled' AND (dead > 0 OR failed_at > delivered_at
+    SELECT username, endpoint_id, url, status, disabled_reason, delivered, failed_attempts, dead
+    FROM judged
+    WHERE (disabled_reason IS NOT NULL OR status = 'enabled' AND (dead > 0 OR failed_at > delivered_at
         OR failed_at = delivered_at AND failed_attempts > delivered))
     ORDER BY disabled_reason IS NULL, dead DESC, failed_attempts DESC, endpoint_id LIMIT ${limit}`;
 }
