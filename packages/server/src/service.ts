@@ -255,6 +255,7 @@ async function wire(
       queueDepth: () => store.queueDepth(),
       endpointStates: () => store.countEndpointStates(),
       historyBytes: () => store.historyBytes(),
+      schema: () => store.schema(),
       ping: () => store.ping(),
       dispatcherDepth: () => dispatcher.depth,
       connections: () => requester.connections,

@@ -16,6 +16,7 @@ export interface TelemetrySources {
   queueDepth(): Promise<QueueDepth>;
   endpointStates(): Promise<EndpointStateCounts>;
   historyBytes(): Promise<number>;
+  schema(): Promise<{ version: number; known: number }>;
   /** Resolves when the store can commit now. */
   ping(): Promise<void>;
   /** Of the dispatcher of this process. */
@@ -219,6 +220,10 @@ export function createTelemetry(
     'posthorn_history_bytes',
     'What events, deliveries and attempts take on disk, of all nodes; on SQLite with all else that the file has in use.',
   );
+  const unknownMigrations = registry.gauges(
+    'posthorn_unknown_migrations',
+    'Changes of the schema that a later Posthorn has made under this process: with any it would not start any more.',
+  );
   const storeUp = registry
     .gauges('posthorn_store_up', '1 when the database could commit at this reading, else 0.')
     .with({});
@@ -290,6 +295,15 @@ export function createTelemetry(
     }
   }
 
+  async function readSchema(): Promise<void> {
+    try {
+      const { version, known } = await inTime(sources.schema());
+      unknownMigrations.with({}).set(Math.max(0, version - known));
+    } catch {
+      unknownMigrations.clear();
+    }
+  }
+
   async function readStore(): Promise<void> {
     const isUp = await inTime(sources.ping()).then(
       () => true,
@@ -341,7 +355,7 @@ export function createTelemetry(
     },
     contentType: METRICS_CONTENT_TYPE,
     async render() {
-      await Promise.all([readQueue(), readEndpoints(), readHistory(), readStore()]);
+      await Promise.all([readQueue(), readEndpoints(), readHistory(), readSchema(), readStore()]);
       const { inFlight, ready, settling } = sources.dispatcherDepth();
       dispatcher.with({ state: 'in_flight' }).set(inFlight);
       dispatcher.with({ state: 'ready' }).set(ready);

@@ -32,6 +32,8 @@ const WELL: Record<string, string> = {
   up: '1x120',
   'posthorn_info{role="all"}': '1x120',
   posthorn_store_up: '1x120',
+  // While nodes are replaced one by one.
+  posthorn_unknown_migrations: '0x60 1x20 0x40',
   posthorn_queue_oldest_due_seconds: '1x120',
   'posthorn_attempts_total{outcome="success"}': '0+600x120',
   'posthorn_attempts_total{outcome="timeout"}': '0+6x120',
@@ -53,6 +55,7 @@ const TROUBLE: Record<string, Record<string, string>> = {
   PosthornProcessDown: { up: '1x100 0x20' },
   PosthornStoreUnavailable: { posthorn_store_up: '1x100 0x20' },
   PosthornStoreFailing: { 'posthorn_store_failures_total{operation="publish"}': '0x100 0+2x20' },
+  PosthornProcessOutdated: { posthorn_unknown_migrations: '0x60 1x60' },
   PosthornDeadDeliveries: { 'posthorn_deliveries_ended_total{status="dead"}': '0x100 1x20' },
   PosthornAttemptErrors: { 'posthorn_attempts_total{outcome="timeout"}': '0+300x120' },
   PosthornEgressProxy: { 'posthorn_attempts_total{outcome="proxy_error"}': '0x100 0+100x20' },
@@ -227,7 +230,7 @@ describe('the metrics of a running service', () => {
       assert.doesNotMatch(name, /_(ms|millis|milliseconds|minutes|kib|mib|percent)(_|$)/, 'base units');
       assert.match(
         name,
-        /_(total|seconds|bytes|events|attempts|deliveries|endpoints|connections|info|up)$/,
+        /_(total|seconds|bytes|events|attempts|deliveries|endpoints|connections|migrations|info|up)$/,
         `${name} ends in what it counts`,
       );
     }
