@@ -6,8 +6,7 @@ import { defineConfig } from 'vite';
 const server = process.env.POSTHORN_DEV_SERVER ?? 'http://127.0.0.1:8080';
 
 /** What the server answers itself; the prefixes end in a way that leaves the page's own paths alone. */
-const OF_THE_SERVER =
-  '^/(v1|v2|open|dashboard|docs|healthz|readyz|openapi.json|metrics|test-receiver)(/|$|\\?)';
+const OF_THE_SERVER = '^/(v1|v2|open|dashboard|docs|healthz|readyz|openapi.json|metrics)(/|$|\\?)';
 
 export default defineConfig(({ command }) => ({
   root: import.meta.dirname,

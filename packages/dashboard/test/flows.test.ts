@@ -1,7 +1,6 @@
 /** The pages of operators and of set-up, as people go through them. */
 import assert from 'node:assert/strict';
 import { after, before, describe, it, type TestContext } from 'node:test';
-import { setTimeout } from 'node:timers/promises';
 import type { Browser } from 'playwright-core';
 
 import { TEST_RECEIVER_URLS } from '../../server/src/delivery/test-receiver.ts';
@@ -38,48 +37,6 @@ function test(name: string, run: (visitor: Visitor, t: TestContext) => Promise<v
     }
   });
 }
-
-describe('the first steps', () => {
-  test('lead from nothing to a webhook that failed, was mended and replayed, over a reload', async (visitor) => {
-    const { page } = visitor;
-    const press = (name: string) => page.getByRole('button', { name }).click();
-    await visitor.go('/first-run');
-    await page.getByLabel('Name of the account').fill('newcomer');
-    await press('Make account');
-    await page.waitForURL(/account=newcomer/);
-    await press('Make a key');
-    const key = await page.getByTestId('new-key').innerText();
-    assert.equal((await server.call('GET', '/v2/user/whoami', undefined, { key })).username, 'newcomer');
-    await press('I have stored it');
-    await press('Add the built-in receiver');
-    await press('Publish it');
-    await press('Let the receiver fail');
-    await press('Publish another');
-    await page.getByText(/answered HTTP 500/).waitFor();
-    await page.reload();
-    await page.getByText(/answered HTTP 500/).waitFor();
-    assert.equal(await page.getByRole('listitem').filter({ hasText: '(now)' }).count(), 1);
-    await page.getByRole('link', { name: 'Inspect it' }).click();
-    await page.getByText('told to fail').waitFor();
-    await page.goBack();
-    await press('Repair the receiver');
-    await press('Retry it now');
-    await press('Replay everything since the beginning');
-    await page.getByText('That’s all of it').waitFor();
-    // All of it is queued when the page says so, and delivered soon after.
-    let deliveries: { status: string; attempts: number }[];
-    for (;;) {
-      ({ deliveries } = await server.call('GET', '/v2/deliveries', undefined, { account: 'newcomer' }));
-      if (deliveries.every(({ status }) => status === 'delivered')) break;
-      await setTimeout(20);
-    }
-    assert.equal(deliveries.length, 2);
-    assert.ok(
-      deliveries.every(({ attempts }: { attempts: number }) => attempts >= 2),
-      'each was sent again',
-    );
-  });
-});
 
 describe('API keys', () => {
   test('are shown once, hold, and are refused when they are revoked', async (visitor) => {

@@ -369,7 +369,12 @@ describe('the handler', TIME_LIMIT, () => {
       assert.equal(await (await fetch(`${url}${path}`)).text(), `host: ${path}`);
     }
     assert.equal(await baseOf(`${url}/hooks/openapi.json`), '/hooks');
-    assert.equal((await fetch(`${url}/hooks/docs`)).status, 200);
+    const docs = await (await fetch(`${url}/hooks/docs`)).text();
+    for (const [, link] of docs.matchAll(/(?:src|href)="([^"]+)"/g)) {
+      assert.match(String(link), /^\/hooks\/docs\//);
+      assert.equal((await fetch(new URL(String(link), url))).status, 200, link);
+    }
+    assert.equal(await baseOf(`${url}/hooks/docs/json`), '/hooks');
   });
 
   it('answers 404 for what is not under its prefix when nobody else would', async () => {

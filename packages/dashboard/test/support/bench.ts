@@ -9,8 +9,8 @@ import { type Browser, type BrowserContext, chromium, type Page } from 'playwrig
 
 import { loadConfig } from '../../../server/src/config.ts';
 import { createApiKey, createEncryptionKey } from '../../../server/src/secrets.ts';
-import { createService, type Service } from '../../../server/src/service.ts';
-import { type TempDir, tempDir } from '../../../server/test/support/tempdir.ts';
+import { createService } from '../../../server/src/service.ts';
+import { tempDir } from '../../../server/test/support/tempdir.ts';
 import { findProgram } from '../../../server/test/support/tools.ts';
 
 /** What a person waits for at most before a test gives up: generous, because test machines are busy. */
@@ -65,20 +65,23 @@ interface Answer {
 export class TestServer {
   readonly url: string;
   readonly operatorKey: string;
-  readonly #service: Service;
-  readonly #dir: TempDir;
+  /** Ends it; once. */
+  readonly stop: () => Promise<void>;
 
-  private constructor(url: string, operatorKey: string, service: Service, dir: TempDir) {
+  /** One that runs already, at whatever base URL. */
+  constructor(url: string, operatorKey: string, stop: () => Promise<void>) {
     this.url = url;
     this.operatorKey = operatorKey;
-    this.#service = service;
-    this.#dir = dir;
+    this.stop = stop;
   }
 
-  /** @param databaseUrl - default: a new SQLite file */
-  static async start(databaseUrl?: string): Promise<TestServer> {
+  /**
+   * @param databaseUrl - default: a new SQLite file
+   * @param settings - beside those that all test servers have
+   */
+  static async start(databaseUrl?: string, settings: Record<string, string> = {}): Promise<TestServer> {
     const dir = await tempDir();
-    const operatorKey = createApiKey();
+    const operatorKey = settings.POSTHORN_OPERATOR_KEY ?? createApiKey();
     const env = {
       POSTHORN_LISTEN: '127.0.0.1:0',
       POSTHORN_DATABASE_URL: databaseUrl ?? `sqlite:${join(dir.path, 'posthorn.db')}`,
@@ -86,11 +89,15 @@ export class TestServer {
       POSTHORN_ENCRYPTION_KEY: createEncryptionKey(),
       POSTHORN_RATE_LIMIT_POST: 'off',
       POSTHORN_TIMEOUT: '1s',
+      ...settings,
     };
     const logger = pino({ level: 'silent' }, { write() {} });
     const service = await createService(loadConfig({ env }), { logger });
     const { url } = await service.start();
-    return new TestServer(url, operatorKey, service, dir);
+    return new TestServer(url, operatorKey, async () => {
+      await service.stop();
+      await dir.remove();
+    });
   }
 
   async call(
@@ -111,11 +118,6 @@ export class TestServer {
     const answer = (await response.json()) as Answer;
     assert.equal(answer.code, 0, `${method} ${path}: ${answer.msg}`);
     return answer.data;
-  }
-
-  async stop(): Promise<void> {
-    await this.#service.stop();
-    await this.#dir.remove();
   }
 }
 

@@ -4,6 +4,8 @@
  */
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 
+import { mountedUnder } from './embed.ts';
+
 /**
  * Swagger UI sets styles on elements and carries its icons as data: URLs; scripts come from this server alone.
  */
@@ -63,14 +65,18 @@ interface Described {
  * The document as the page shows it: it lists webhooks apart and doesn't group them, so that their categories would
  * stand there as groups with nothing in them.
  */
-function forReading(document: Described): Record<string, unknown> {
+function forReading(document: Described, prefix: string): Record<string, unknown> {
   const inPaths = new Set(
     Object.values(document.paths).flatMap((path) => Object.values(path).flatMap(({ tags }) => tags)),
   );
   return {
     ...document,
     tags: document.tags.filter(({ name }) => inPaths.has(name)),
-    externalDocs: { url: '/openapi.json', description: 'OpenAPI 3.1 document, for generators of clients' },
+    ...(prefix !== '' && { servers: [{ url: prefix }] }),
+    externalDocs: {
+      url: `${prefix}/openapi.json`,
+      description: 'OpenAPI 3.1 document, for generators of clients',
+    },
   };
 }
 
@@ -78,6 +84,12 @@ function forReading(document: Described): Record<string, unknown> {
 const PASSED_ON = ['accept', 'accept-encoding', 'if-modified-since', 'if-none-match', 'range'] as const;
 /** What of an answer belongs to its connection. */
 const NOT_PASSED_BACK = ['connection', 'date', 'keep-alive', 'transfer-encoding'];
+/** Tells the pages under which prefix the host serves them; no client can send it. */
+const PREFIX_HEADER = 'x-prefix';
+
+function prefixOf({ headers }: FastifyRequest): string {
+  return String(headers[PREFIX_HEADER] ?? '');
+}
 
 /** @param document makes the document as it is now. */
 export function mountDocs(app: FastifyInstance, document: () => object): void {
@@ -91,9 +103,12 @@ export function mountDocs(app: FastifyInstance, document: () => object): void {
     const { statusCode, headers, rawPayload } = await pages.inject({
       method: request.method as 'GET' | 'HEAD',
       url: request.url,
-      headers: Object.fromEntries(
-        PASSED_ON.flatMap((name) => (name in request.headers ? [[name, request.headers[name]]] : [])),
-      ),
+      headers: {
+        ...Object.fromEntries(
+          PASSED_ON.flatMap((name) => (name in request.headers ? [[name, request.headers[name]]] : [])),
+        ),
+        [PREFIX_HEADER]: mountedUnder(request.raw),
+      },
     });
     if (statusCode === 404) return reply.callNotFound();
     for (const name of NOT_PASSED_BACK) delete headers[name];
@@ -111,9 +126,11 @@ async function loadPages(document: () => object): Promise<FastifyInstance> {
     import('@fastify/swagger-ui'),
   ]);
   const pages = fastify();
-  pages.addHook('onSend', async (_request, reply, payload) =>
+  pages.addHook('onSend', async (request, reply, payload) =>
     typeof payload === 'string' && String(reply.getHeader('content-type')).startsWith('text/html')
-      ? payload.replace('</title>', `</title>\n      ${VIEWPORT}`)
+      ? payload
+          .replace('</title>', `</title>\n      ${VIEWPORT}`)
+          .replaceAll('="/docs/', `="${prefixOf(request)}/docs/`)
       : payload,
   );
   // Swagger UI demands this plugin; it is only asked for the document that it is given.
@@ -124,7 +141,7 @@ async function loadPages(document: () => object): Promise<FastifyInstance> {
   await pages.register(swaggerUi, {
     routePrefix: '/docs',
     staticCSP: DOCS_CSP,
-    transformSpecification: () => forReading(document() as Described),
+    transformSpecification: (_document, request) => forReading(document() as Described, prefixOf(request)),
     transformSpecificationClone: false,
     uiConfig: {
       // Without the top bar, which offers to open any other document and shows a foreign mark.

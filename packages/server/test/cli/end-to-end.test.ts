@@ -80,6 +80,38 @@ describe('the command line against a running service', () => {
       .api_key;
   });
 
+  it('makes a link that signs a customer in, once', async () => {
+    const before = Date.now() / 1000;
+    const made = await asJson<{ url: string; expires_at: number }>(
+      operator,
+      ...['account', 'portal-link', 'alice', '--expires-in', '2m'],
+    );
+    assert.ok(Math.abs(made.expires_at - before - 120) < 60, String(made.expires_at - before));
+    const { origin, pathname, hash } = new URL(made.url);
+    assert.equal(`${origin}${pathname}`, `${service.url}/portal`);
+    const open = () =>
+      fetch(`${service.url}/dashboard/session`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', 'x-posthorn-csrf': '1' },
+        body: JSON.stringify({ portal_token: hash.slice(1) }),
+      });
+    const first = await open();
+    const { data } = (await first.json()) as { data: { username: string } };
+    assert.deepEqual([first.status, data.username], [200, 'alice']);
+    assert.equal((await open()).status, 401, 'the second time');
+    // For people the link alone is on stdout, so that it can be piped.
+    const printed = await runCli(['account', 'portal-link', 'alice'], {
+      env: { POSTHORN_URL: service.url, POSTHORN_API_KEY: operator },
+    });
+    assert.match(printed.stdout, /^http:\S+\/portal#\S+\n$/);
+    assert.match(printed.stderr, /signed in as alice: once, until/);
+    const refused = await runCli(['account', 'portal-link', 'nobody'], {
+      env: { POSTHORN_URL: service.url, POSTHORN_API_KEY: operator },
+    });
+    assert.notEqual(refused.code, 0);
+    assert.match(refused.stderr, /nobody/);
+  });
+
   it('says what the server says about a name that is taken', async () => {
     const { code, stderr } = await runCli([
       'account',
