@@ -96,7 +96,7 @@ async function makeEvents(api: TestServer): Promise<Seen> {
   const { event_id: eventId } = await api.call('POST', '/v2/publish', {
     username,
     event: 'generated_photo_avatar_success',
-    data: (await api.call('GET', '/v2/event_type/generated_photo_avatar_success')).example.data,
+    data: (await api.call('GET', '/v2/event_type/generated_photo_avatar_success')).example,
   });
   const path = `/v2/deliveries?event_id=${eventId}`;
   for (;;) {
