@@ -24,7 +24,7 @@ import {
 } from '../packages/dashboard/test/support/bench.ts';
 import { tempDir } from '../packages/server/test/support/tempdir.ts';
 
-const DELIVERIES = 24_000;
+const DELIVERIES = 120_000;
 const TYPES = [
   'generated_video_success',
   'generated_avatar_video_success',

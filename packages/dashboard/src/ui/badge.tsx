@@ -26,7 +26,7 @@ export function Badge({
     <span
       title={title}
       className={cx(
-        'inline-flex h-5 max-w-full items-center gap-1 truncate rounded px-1.5 text-xs font-medium',
+        'inline-flex h-5 max-w-full shrink-0 items-center gap-1 truncate rounded px-1.5 text-xs font-medium',
         TONES[tone],
       )}
     >
