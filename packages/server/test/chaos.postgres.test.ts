@@ -23,7 +23,7 @@ const ROLES = ['api', 'api', 'worker', 'worker', 'worker'] as const;
 const WORKERS = [2, 3, 4] as const;
 const ACCOUNTS = ['alice', 'bob'];
 const ENDPOINTS = 2;
-const PUBLISHERS = 6;
+const PUBLISHERS = 4;
 const IN_FLIGHT_LIMIT = 10;
 /** A dispatcher holds up to twice the limit: what runs, and what has ended and isn't on disk yet. */
 const MOST_HELD = 2 * IN_FLIGHT_LIMIT;
@@ -50,7 +50,7 @@ function misfortunes(random: () => number): Misfortune[] {
   for (let atMs = 0.25 * LOAD_MS; atMs < LOAD_MS; atMs += 3 * NODE_TIMEOUT_MS) {
     plan.push({ atMs, kind: 'long stall', slot: pick(WORKERS) });
   }
-  for (let atMs = 1_000 * random(); atMs < LOAD_MS; atMs += 700 + 1_300 * random()) {
+  for (let atMs = 1_000 * random(); atMs < LOAD_MS; atMs += 1_000 + 1_800 * random()) {
     const slot = Math.floor(random() * ROLES.length);
     const kind = pick(['kill', 'kill', 'restart', 'stall'] as const);
     plan.push(kind === 'stall' ? { atMs, kind, slot, forMs: 500 + 3_500 * random() } : { atMs, kind, slot });

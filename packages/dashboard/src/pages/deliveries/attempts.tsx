@@ -57,7 +57,7 @@ function AttemptRow({
         <ChevronRightIcon className={cx('text-faint size-3.5 transition-transform', open && 'rotate-90')} />
         <span className="text-soft w-6 tabular-nums">#{number}</span>
         <Badge tone={succeeded ? 'ok' : 'bad'}>{httpStatus ?? outcome.replaceAll('_', ' ')}</Badge>
-        <span className="min-w-0 flex-1 truncate">
+        <span className="min-w-0 grow basis-40 truncate">
           {OUTCOME_WORDS[outcome] ?? outcome}
           {attempt.manual && <span className="text-faint"> · asked for by hand</span>}
         </span>
