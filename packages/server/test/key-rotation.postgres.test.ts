@@ -15,7 +15,8 @@ const OLD = { POSTHORN_ENCRYPTION_KEY: K1 };
 const BOTH = { POSTHORN_ENCRYPTION_KEY: K2, POSTHORN_ENCRYPTION_KEY_OLD: K1 };
 const NEW = { POSTHORN_ENCRYPTION_KEY: K2 };
 
-describe('a rotation of the encryption key on PostgreSQL', () => {
+// Both wait for nodes to be taken for dead.
+describe('a rotation of the encryption key on PostgreSQL', { concurrency: true }, () => {
   it('waits until every node knows the key, and then holds on all of them', async (t) => {
     const database = await createDatabase();
     t.after(() => database.drop());

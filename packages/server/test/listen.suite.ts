@@ -1,6 +1,6 @@
 /** What live listening promises, on whatever engine the services run. */
 import assert from 'node:assert/strict';
-import { it } from 'node:test';
+import { after, before, it } from 'node:test';
 import { bodySignature, createSecret, standardSignature } from '../src/delivery/sign.ts';
 import { Client } from './support/client.ts';
 import { EventStream, type ReceivedWebhook } from './support/event-stream.ts';
@@ -50,16 +50,15 @@ export async function publish(operator: Client, username: string, ids: readonly 
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => `e${from + i}`);
 
+/** All tests share the services, but for the one that ends them. */
 export function listenSuite(start: () => Promise<ListenBench>): void {
+  let bench: ListenBench;
+  before(async () => {
+    bench = await start();
+  }, TIME_LIMIT);
+  after(() => bench?.remove());
   const test = (name: string, run: (bench: ListenBench, operator: Client) => Promise<void>): void => {
-    void it(name, TIME_LIMIT, async () => {
-      const bench = await start();
-      try {
-        await run(bench, new Client(bench.publishUrl ?? bench.url, bench.operatorKey));
-      } finally {
-        await bench.remove();
-      }
-    });
+    void it(name, TIME_LIMIT, () => run(bench, new Client(bench.publishUrl ?? bench.url, bench.operatorKey)));
   };
 
   test('gives events as receivers get them, signed with the secret of the session, without any endpoint', async ({
@@ -258,8 +257,10 @@ export function listenSuite(start: () => Promise<ListenBench>): void {
     stream.close();
   });
 
-  test('ends at the end of the server, which it does not delay', async ({ url, stop }, operator) => {
-    const { key } = await createAccount(operator);
+  it('ends at the end of the server, which it does not delay', TIME_LIMIT, async (t) => {
+    const { url, publishUrl = url, operatorKey, stop, remove } = await start();
+    t.after(remove);
+    const { key } = await createAccount(new Client(publishUrl, operatorKey));
     const stream = await EventStream.open(url, { key });
     const idle = await EventStream.open(url, { key });
     await stream.take('session');

@@ -39,6 +39,8 @@ export async function startPosthorn(retrySchedule: readonly string[]): Promise<R
     rateLimitPost: 'off',
     // A slow machine is no reason for a retry.
     timeout: '30s',
+    // A receiver that restarts is away for dozens of attempts: probes would wait for ten seconds then.
+    probeAfter: 1_000_000,
   });
   await posthorn.start();
   const api = await listen(posthorn.handler);
