@@ -161,7 +161,13 @@ describe('a backup that is taken while the service accepts and delivers', () => 
     const receiver = await receiverOf(t, respond(200));
     const { service, operator } = await startAt(t, site);
     for (const path of ['a', 'b']) await addEndpoint(operator, `${receiver.url}/${path}`, [LOAD_EVENT]);
-    const load = new Load({ client: operator, username: USERNAME, publishers: 4, idPrefix: 'load-' });
+    const load = new Load({
+      client: operator,
+      username: USERNAME,
+      publishers: 4,
+      pauseMs: 10,
+      idPrefix: 'load-',
+    });
     await load.when(() => load.acknowledged.length >= 50);
 
     const acknowledged = [...load.acknowledged];

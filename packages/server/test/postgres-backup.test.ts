@@ -100,7 +100,13 @@ it('restores what pg_dump saw of a service at work on another server: nothing mi
   await operator.data('POST', '/v2/account', { body: { username: 'busy' } });
   const url = `http://127.0.0.1:${receiver.port}/good`;
   await operator.data('POST', '/v2/endpoint', { account: 'busy', body: { url, events: [LOAD_EVENT] } });
-  const load = new Load({ client: operator, username: 'busy', publishers: 4, idPrefix: 'load-' });
+  const load = new Load({
+    client: operator,
+    username: 'busy',
+    publishers: 4,
+    pauseMs: 10,
+    idPrefix: 'load-',
+  });
   await load.when(() => load.acknowledged.length >= 50);
   const acknowledged = [...load.acknowledged];
   const dump = join(dir.path, 'posthorn.dump');

@@ -92,7 +92,7 @@ async function underLoad(t: TestContext, username: string): Promise<Scene> {
   await client.data('POST', '/v2/account', { body: { username } });
   const body = { url: `${receiver.url}/${username}`, events: [LOAD_EVENT] };
   await client.data('POST', '/v2/endpoint', { account: username, body });
-  const load = new Load({ client, username, publishers: PUBLISHERS, idPrefix: `${username}-` });
+  const load = new Load({ client, username, publishers: PUBLISHERS, pauseMs: 20, idPrefix: `${username}-` });
   await load.when(() => load.acknowledged.length >= ACKNOWLEDGED_EACH_TIME);
   return { cable, client, load, username };
 }

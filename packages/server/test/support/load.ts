@@ -1,12 +1,15 @@
 /** Publishers that go on until they are stopped, and remember what they were answered. */
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Answer, Client } from './client.ts';
 
 export interface LoadOptions {
   client: Client;
   /** Whom the events are for; a success of {@link LOAD_EVENT} each. */
   username: string;
-  /** How many requests are under way at any time. */
+  /** How many requests are under way at any time, but for the pauses. */
   publishers: number;
+  /** Of a publisher between two events; default none: as fast as it is answered. */
+  pauseMs?: number;
   /** Ids are this and a number. */
   idPrefix: string;
   /** Characters of `data` beside the usual ones. */
@@ -60,7 +63,7 @@ export class Load {
   }
 
   async #publish(): Promise<void> {
-    const { client, username, idPrefix, fillerLength = 0 } = this.#options;
+    const { client, username, idPrefix, fillerLength = 0, pauseMs = 0 } = this.#options;
     while (!this.#stopped) {
       const eventId = `${idPrefix}${this.#sent++}`;
       const data = {
@@ -80,6 +83,7 @@ export class Load {
       } finally {
         this.#changed();
       }
+      if (pauseMs > 0) await delay(pauseMs);
     }
   }
 
