@@ -28,7 +28,8 @@ export function ofEvent(
   event: { username: string; id: string; createdAt: string; seq: string; head?: string },
 ): string {
   const head = event.head ?? `posthorn.delivery_head(${event.createdAt}, ${event.seq})`;
-  return `${row}.username = ${event.username} AND ${row}.event_seq = ${event.seq}
+  // `+ 0` keeps the planner from the lane's index, whose last column event_seq is: it would read the account's whole queue.
+  return `${row}.username = ${event.username} AND ${row}.event_seq + 0 = ${event.seq}
     AND (${row}.delivery_id >= ${head} AND ${row}.delivery_id < ${head} || '~'
       OR ${row}.apart AND ${row}.event_id = ${event.id})`;
 }
