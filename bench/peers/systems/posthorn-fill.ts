@@ -165,5 +165,7 @@ export function copyStatement(
         return column;
     }
   });
-  return `INSERT INTO ${name} (${columns.join(', ')}) SELECT ${values.join(', ')} FROM ${name} WHERE username = '${seedAccount}'`;
+  // Copies have numbers below 0: without this each would be looked at again, where no index leads with the account.
+  const seeds = `username = '${seedAccount}'${columns.includes('seq') ? ' AND seq > 0' : ''}`;
+  return `INSERT INTO ${name} (${columns.join(', ')}) SELECT ${values.join(', ')} FROM ${name} WHERE ${seeds}`;
 }

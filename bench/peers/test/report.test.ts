@@ -181,7 +181,7 @@ suite('filling', () => {
       statement,
       `INSERT INTO event (seq, username, event_id, body, created_at) SELECT seq - 3 * 1000000, 'u', event_id || '-3', ` +
         `replace(body, '"event_id":"' || event_id || '"', '"event_id":"' || event_id || '-3"'), created_at ` +
-        `FROM event WHERE username = 'seed'`,
+        `FROM event WHERE username = 'seed' AND seq > 0`,
     );
   });
 });
