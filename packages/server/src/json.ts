@@ -154,7 +154,7 @@ function parseProblem(text: string, cause: unknown): PosthornError {
 }
 
 function inexact(field: string, pointer: string): PosthornError {
-  const place = pointer === '' ? '' : ` at ${shortPointer(pointer)}`;
+  const place = pointer === '' ? ` that is the ${field}` : ` at ${shortPointer(pointer)}`;
   return invalid(field, `the number${place} can't be held exactly by a double: send it as a string`);
 }
 

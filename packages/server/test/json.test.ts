@@ -188,7 +188,7 @@ describe('numbers', () => {
   }
 
   test('a number alone is refused without a pointer', () => {
-    assert.match(refusal('1e400').message, /the number can't be held/);
+    assert.match(refusal('1e400').message, /the number that is the body can't be held/);
   });
 
   test('digits in strings and keys are no numbers', () => {
@@ -421,7 +421,7 @@ test('property: an inexact number is found and named wherever it stands', () => 
       const pointer = steps
         .map((step) => `/${String(step).replace(/~/g, '~0').replace(/\//g, '~1')}`)
         .join('');
-      const place = pointer === '' ? '' : ` at ${pointer}`;
+      const place = pointer === '' ? ' that is the body' : ` at ${pointer}`;
       assert.equal(
         refusal(text).message,
         `the number${place} can't be held exactly by a double: send it as a string`,
