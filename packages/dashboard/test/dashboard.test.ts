@@ -66,6 +66,21 @@ function test(
 }
 
 let names = 0;
+/** Looks at a server of the test's own, which ends with the test; `afterwards` what it stood on or sent to. */
+async function lookAt(
+  t: TestContext,
+  own: TestServer,
+  afterwards: () => Promise<unknown> = async () => {},
+): Promise<Visitor> {
+  const visitor = await Visitor.open(browser, own);
+  t.after(async () => {
+    await visitor.close();
+    await own.stop();
+    await afterwards();
+  });
+  return visitor;
+}
+
 async function newAccount(): Promise<string> {
   names += 1;
   const username = `customer-${names}`;
@@ -366,12 +381,7 @@ describe('what is hostile', () => {
     ];
     const answer = Buffer.concat([Buffer.from(`${head.join('\r\n')}\r\n\r\n`), body]);
     const receiver = await startReceiver(sendAndClose(answer));
-    const visitor = await Visitor.open(browser, other);
-    t.after(async () => {
-      await visitor.close();
-      await receiver.close();
-      await other.stop();
-    });
+    const visitor = await lookAt(t, other, () => receiver.close());
     const { page } = visitor;
     const account = 'alice';
     await other.call('POST', '/v2/account', { username: account });
@@ -548,11 +558,7 @@ describe('in a host that serves it under a prefix', () => {
       await posthorn.stop();
       await dir.remove();
     });
-    const visitor = await Visitor.open(browser, under);
-    t.after(async () => {
-      await visitor.close();
-      await under.stop();
-    });
+    const visitor = await lookAt(t, under);
     const { page } = visitor;
     await visitor.signIn(under.operatorKey);
     await page.getByRole('navigation', { name: 'Main' }).getByRole('link', { name: 'Accounts' }).click();
@@ -574,12 +580,7 @@ describe('on PostgreSQL', () => {
     if (skipsWithout(t, executablePath === null ? LACKS_CHROMIUM : null)) return;
     const database = await createDatabase();
     const other = await TestServer.start(database.url);
-    const visitor = await Visitor.open(browser, other);
-    t.after(async () => {
-      await visitor.close();
-      await other.stop();
-      await database.drop();
-    });
+    const visitor = await lookAt(t, other, () => database.drop());
     const { page } = visitor;
     await other.call('POST', '/v2/account', { username: 'alice' });
     await visitor.openPortal('alice');

@@ -133,12 +133,17 @@ describe('telemetry', () => {
         isAway
           ? Promise.reject(new Error('away'))
           : Promise.resolve({ scheduled: 1, due: 1, leased: 1, oldestDueMs: 1 }),
+      schema: () =>
+        isAway ? Promise.reject(new Error('away')) : Promise.resolve({ version: 12, known: 11 }),
       ping: () => (isAway ? Promise.reject(new Error('away')) : Promise.resolve()),
     });
     await assertHas('posthorn_store_up 1');
     isAway = true;
     await assertHas('posthorn_store_up 0', 'posthorn_queue_oldest_due_seconds NaN');
-    assert.ok(!(await lines()).some((one) => one.startsWith('posthorn_queue_deliveries{')));
+    const text = await lines();
+    for (const name of ['posthorn_queue_deliveries{', 'posthorn_unknown_migrations ']) {
+      assert.ok(!text.some((one) => one.startsWith(name)), `an old number of ${name}`);
+    }
   });
 
   it('waits 2 s for a store that hangs', async () => {

@@ -55,8 +55,8 @@ export function troubledSql({ schema, since, limit, ofAccount, stats }: Parts): 
     )
     SELECT username, endpoint_id, url, status, disabled_reason, delivered, failed_attempts, dead
     FROM judged
-    WHERE (disabled_reason IS NOT NULL OR status = 'enabled' AND (dead > 0 OR failed_at > delivered_at
-        OR failed_at = delivered_at AND failed_attempts > delivered))
+    WHERE disabled_reason IS NOT NULL OR status = 'enabled' AND (dead > 0 OR failed_at > delivered_at
+        OR failed_at = delivered_at AND failed_attempts > delivered)
     ORDER BY disabled_reason IS NULL, dead DESC, failed_attempts DESC, endpoint_id LIMIT ${limit}`;
 }
 
