@@ -20,7 +20,7 @@ interface Rule {
 
 const CONTRACT_OF_STORE = /^(model|errors|clock|json-read)\.ts$/;
 /** What can open a connection, and the harmless names of it. */
-const DIALLING = /^(undici|(node:)?(net|tls|http|https|http2|dgram))$/;
+const DIALLING = /^(undici(\/.*)?|(node:)?(net|tls|http|https|http2|dgram))$/;
 const HARMLESS = /^(isIP|STATUS_CODES)$/;
 
 const RULES: readonly Rule[] = [
@@ -39,9 +39,9 @@ const RULES: readonly Rule[] = [
       !CONTRACT_OF_STORE.test(target),
   },
   {
-    says: "only service.ts, cli/ and the library's door know the configuration; inner rooms get plain values",
+    says: "only service.ts, parts.ts, cli/ and the library's door know the configuration; inner rooms get plain values",
     broken: (file, { target }) =>
-      target === 'config.ts' && !/^(service\.ts|library\.ts|index\.ts|cli\/.*)$/.test(file),
+      target === 'config.ts' && !/^(service\.ts|parts\.ts|library\.ts|index\.ts|cli\/.*)$/.test(file),
   },
   {
     // cli/ speaks to the operator's own service, and its doctor probes the machine it stands on.
@@ -57,6 +57,9 @@ const RULES: readonly Rule[] = [
 
 const IMPORT = /\b(?:import|export)\s+(type\s+)?((?:[\w*$\s,]|\{[^}]*\})*?)\s*(?:from\s*)?['"]([^'"]+)['"]/g;
 const DYNAMIC_IMPORT = /\bimport\(\s*['"]([^'"]+)['"]\s*\)/g;
+/** `const { STATUS_CODES } = process.getBuiltinModule('node:http')`, or what `require` gives. */
+const REQUIRED =
+  /\bconst\s+([\w$]+|\{[^}]*\})\s*=\s*(?:process\.getBuiltinModule|require)\(\s*['"]([^'"]+)['"]\s*\)/g;
 
 const source = join(import.meta.dirname, '../packages/server/src');
 const broken = globSync('**/*.ts', { cwd: source })
@@ -81,6 +84,9 @@ function importsOf(file: string): Import[] {
   }
   for (const [, specifier = ''] of text.matchAll(DYNAMIC_IMPORT)) {
     imports.push({ target: targetOf(file, specifier), typeOnly: false, names: '' });
+  }
+  for (const [, names = '', specifier = ''] of text.matchAll(REQUIRED)) {
+    imports.push({ target: targetOf(file, specifier), typeOnly: false, names });
   }
   return imports;
 }

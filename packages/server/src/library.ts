@@ -10,9 +10,10 @@ import { invalid, PosthornError } from './errors.ts';
 import { Listeners } from './listeners.ts';
 import type { JsonObject, SealedEvent } from './model.ts';
 import { nearestName } from './nearest.ts';
+import type { Parts } from './parts.ts';
 import { sealEvent } from './publish.ts';
 import { publishBySql, type SqlClient } from './publish-by-sql.ts';
-import { createParts, type Parts } from './service.ts';
+import { createParts } from './service.ts';
 import type { PublishResult } from './store/store.ts';
 import type { PublishTrace } from './tracing.ts';
 

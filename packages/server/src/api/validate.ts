@@ -2,10 +2,10 @@
  * Checks a part of a request against its TypeBox schema. Nothing is coerced but integers in the query, nothing is
  * removed, nothing is defaulted; what doesn't fit is refused with a sentence that names the field.
  */
-import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js';
+import type { Ajv2020, ErrorObject, ValidateFunction } from 'ajv/dist/2020.js';
+import { loadAjv } from '../ajv.ts';
+import { invalid, type PosthornError } from '../errors.ts';
 import type { Static, TSchema } from './schema.ts';
-
-import { type PosthornError, invalid } from '../errors.ts';
 
 export type RequestPart = 'body' | 'query' | 'path';
 
@@ -14,15 +14,8 @@ export type Check<S extends TSchema> = (value: unknown) => Static<S>;
 /** The schema keyword that words what a `pattern` wants: "name must be <this>". */
 export const EXPECTED = 'x-expected';
 
-// The schemas are our own, and a test holds them to the metaschema: compiling that one would take a tenth of a start.
-const ajv = new Ajv2020({
-  strict: false,
-  verbose: true,
-  validateFormats: false,
-  meta: false,
-  validateSchema: false,
-});
-const compiled = new WeakMap<TSchema, ReturnType<typeof ajv.compile>>();
+let compiler: Ajv2020 | undefined;
+const compiled = new WeakMap<TSchema, ValidateFunction>();
 
 const SHOWN_NAME_CHARACTERS = 80;
 
@@ -146,10 +139,18 @@ function refuseNul(parameters: Record<string, unknown>): void {
   }
 }
 
-function compile(schema: TSchema): ReturnType<typeof ajv.compile> {
+function compile(schema: TSchema): ValidateFunction {
   let check = compiled.get(schema);
   if (check === undefined) {
-    check = ajv.compile(schema);
+    // The schemas are our own, and a test holds them to the metaschema: compiling that one would take longer than all of them.
+    compiler ??= new (loadAjv().Ajv2020)({
+      strict: false,
+      verbose: true,
+      validateFormats: false,
+      meta: false,
+      validateSchema: false,
+    });
+    check = compiler.compile(schema);
     compiled.set(schema, check);
   }
   return check;
@@ -162,7 +163,7 @@ function compile(schema: TSchema): ReturnType<typeof ajv.compile> {
  *   (`events[3]`, `headers.x-team`).
  */
 export function compileCheck<S extends TSchema>(schema: S, part: RequestPart): Check<S> {
-  let check: ReturnType<typeof ajv.compile> | undefined;
+  let check: ValidateFunction | undefined;
   return (value) => {
     check ??= compile(schema);
     const candidate = part === 'query' ? withIntegers(value, schema) : value;

@@ -2,8 +2,8 @@
  * JSON Schema 2020-12 as far as the catalogue needs it: judging an operator's schema, and turning a validator's
  * findings into sentences.
  */
-import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
-import addFormats from 'ajv-formats';
+import type { Ajv2020, ErrorObject, ValidateFunction } from 'ajv/dist/2020.js';
+import { loadAjv, loadAjvFormats } from '../ajv.ts';
 import { invalid } from '../errors.ts';
 import { escapePointerToken, shortPointer } from '../json-trace.ts';
 import type { JsonObject } from '../model.ts';
@@ -67,7 +67,8 @@ function compile(schema: JsonObject): ValidateFunction {
     throw invalid('schema', `schema is not a JSON Schema 2020-12: ${finding}`);
   }
   // A compiler of its own for each schema: the `$id`s of one type must neither clash with nor be reachable from another.
-  const compiler = new Ajv2020({
+  const ajv = loadAjv();
+  const compiler = new ajv.Ajv2020({
     strict: false,
     logger: false,
     meta: false,
@@ -75,11 +76,11 @@ function compile(schema: JsonObject): ValidateFunction {
     // Inlining one large definition at a thousand places would turn 64 KiB of schema into megabytes of code.
     inlineRefs: false,
   });
-  addFormats.default(compiler);
+  loadAjvFormats()(compiler);
   try {
     return compiler.compile(schema);
   } catch (error) {
-    if (error instanceof Ajv2020.MissingRefError) {
+    if (error instanceof ajv.MissingRefError) {
       const target = shortPointer(error.missingRef);
       throw invalid(
         'schema',
@@ -95,7 +96,7 @@ let judge: Ajv2020 | undefined;
 
 /** Holds the 2020-12 meta-schema, whose compilation takes tens of milliseconds: once a process, at the first use. */
 function schemaJudge(): Ajv2020 {
-  judge ??= new Ajv2020({ strict: false, logger: false });
+  judge ??= new (loadAjv().Ajv2020)({ strict: false, logger: false });
   return judge;
 }
 
